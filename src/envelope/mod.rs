@@ -1,0 +1,12 @@
+//! Messages: what is written for a plaintext, and the keys that write it. Pure: no network, no files.
+//!
+//! `docs/FORMAT.md` specifies the bytes.
+
+#![forbid(unsafe_code)]
+
+pub mod identity;
+pub mod key;
+pub mod message;
+
+pub use identity::{KeyId, Pattern, is_valid_name};
+pub use key::Key;

@@ -1,0 +1,1 @@
+//! The C surface: convert in, call one method, convert out.

@@ -1,0 +1,3 @@
+//! Named keys: made on and fetched from the cluster, cached, verified.
+
+#![forbid(unsafe_code)]

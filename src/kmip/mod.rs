@@ -1,0 +1,3 @@
+//! KMIP: TTLV, messages, operations, TLS, one connection.
+
+#![forbid(unsafe_code)]
