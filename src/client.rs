@@ -42,9 +42,11 @@ impl Client {
         unimplemented!()
     }
     /// Drops every session of every key, before a planned snapshot of the machine.
-    pub fn quiesce(&self) {}
+    pub fn quiesce(&self) -> Result<()> {
+        unimplemented!()
+    }
     /// What the client knows of itself and its servers. Does not block.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> Result<Status> {
         unimplemented!()
     }
     /// Writes the last record and lets go of keys and connections. Every later call says `Closed`.
@@ -66,7 +68,7 @@ pub struct Key;
 
 impl Key {
     /// Name and version that new messages get.
-    pub fn id(&self) -> KeyId {
+    pub fn id(&self) -> Result<KeyId> {
         unimplemented!()
     }
     /// See `envelope::Key::encrypted_size`.
@@ -93,8 +95,8 @@ pub struct KeyInfo {
     pub state: String,
     /// The server's unique identifier.
     pub identifier: String,
-    pub algorithm: String,
-    pub length_bits: u32,
+    pub algorithm: Option<u32>,
+    pub length_bits: Option<i32>,
     /// Initial Date, seconds since 1970.
     pub created: Option<i64>,
     /// The server that answered, `host:port`.
