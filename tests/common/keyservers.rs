@@ -1,0 +1,161 @@
+//! Real key servers for integration tests; the harness is `tests/servers/keyservers.py`.
+//!
+//! ```ignore
+//! #[path = "common/keyservers.rs"]
+//! mod keyservers;
+//!
+//! let mut servers = keyservers::KeyServers::start(2);
+//! let client = keystead::Client::open(&servers.config).unwrap();
+//! servers.kill("primary");
+//! ```
+
+#![allow(dead_code)] // Each test uses a part of it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::Value;
+
+/// Key servers that share one database. Dropping it ends them; so does the end of the test, however it comes.
+pub struct KeyServers {
+    /// A ready `keystead.conf` that names all of them.
+    pub config: PathBuf,
+    /// Everything of theirs lies here; tests may put files of their own beside it.
+    pub dir: PathBuf,
+    /// Where the configuration puts the log and the audit trail.
+    pub log: PathBuf,
+    pub audit: PathBuf,
+    pub ca: PathBuf,
+    pub client_certificate: PathBuf,
+    pub client_key: PathBuf,
+    /// `primary`, `secondary`, `server-3` …
+    pub servers: Vec<Server>,
+    process: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+}
+
+/// A certificate with its key and the CA that issued it.
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub ca: PathBuf,
+}
+
+impl KeyServers {
+    /// Starts `number` servers and waits until they answer, about two seconds.
+    pub fn start(number: usize) -> KeyServers {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python =
+            std::env::var_os("KEYSTEAD_PYTHON").map_or_else(|| root.join("build/venv/bin/python"), PathBuf::from);
+        let mut process = Command::new(&python)
+            .arg(root.join("tests/servers/keyservers.py"))
+            .args(["--servers", &number.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "cannot start the key servers with {} ({error}). Make it with: cmake --preset default && cmake --build \
+                     build --target venv (or name another Python in KEYSTEAD_PYTHON)",
+                    python.display()
+                )
+            });
+        let input = process.stdin.take();
+        let mut output = BufReader::new(process.stdout.take().expect("it was piped"));
+        let ready = read_line(&mut output);
+        KeyServers {
+            config: path(&ready, "config"),
+            dir: path(&ready, "dir"),
+            log: path(&ready, "log"),
+            audit: path(&ready, "audit"),
+            ca: path(&ready, "ca"),
+            client_certificate: path(&ready, "client_certificate"),
+            client_key: path(&ready, "client_key"),
+            servers: ready["servers"].as_array().expect("a list").iter().map(server).collect(),
+            process,
+            input,
+            output,
+        }
+    }
+
+    /// Kills a server: connections are refused from now on.
+    pub fn kill(&mut self, name: &str) {
+        self.ask(&format!("kill {name}"));
+    }
+
+    /// Stops a server's processes: connections are accepted by the kernel, but nothing answers.
+    pub fn stop(&mut self, name: &str) {
+        self.ask(&format!("stop {name}"));
+    }
+
+    /// Lets a stopped server go on.
+    pub fn resume(&mut self, name: &str) {
+        self.ask(&format!("continue {name}"));
+    }
+
+    /// Starts a killed server again, on its old port and with its old certificate.
+    pub fn restart(&mut self, name: &str) {
+        self.ask(&format!("start {name}"));
+    }
+
+    /// Starts a killed server again with another certificate, for example `server-expired`, `server-wrong-ca` or
+    /// `server-wrong-name`.
+    pub fn restart_with(&mut self, name: &str, certificate: &str) {
+        self.ask(&format!("start {name} {certificate}"));
+    }
+
+    /// How many such operations the server has processed, for example `Get`, `Create`, `GetAttributes`.
+    pub fn count(&mut self, name: &str, operation: &str) -> u64 {
+        self.ask(&format!("count {name} {operation}"))["count"].as_u64().expect("a number")
+    }
+
+    /// A certificate of a kind listed in `tests/servers/certificates.py`, for example `client-expired`, `client-other`.
+    pub fn certificate(&mut self, kind: &str) -> Certificate {
+        let reply = self.ask(&format!("certificate {kind}"));
+        Certificate { certificate: path(&reply, "certificate"), key: path(&reply, "key"), ca: path(&reply, "ca") }
+    }
+
+    fn ask(&mut self, command: &str) -> Value {
+        let input = self.input.as_mut().expect("open until drop");
+        writeln!(input, "{command}").expect("the harness listens");
+        let reply = read_line(&mut self.output);
+        assert_eq!(reply["ok"], true, "{command}: {}", reply["error"]);
+        reply
+    }
+}
+
+impl Drop for KeyServers {
+    fn drop(&mut self) {
+        self.input = None; // The end of its input is its order to end everything.
+        let _ = self.process.wait();
+    }
+}
+
+fn read_line(output: &mut BufReader<ChildStdout>) -> Value {
+    let mut line = String::new();
+    output.read_line(&mut line).expect("the harness answers in UTF-8");
+    serde_json::from_str(&line).unwrap_or_else(|_| panic!("the key server harness ended; see its error above"))
+}
+
+fn path(reply: &Value, name: &str) -> PathBuf {
+    reply[name].as_str().expect("a path").into()
+}
+
+fn server(value: &Value) -> Server {
+    Server {
+        name: value["name"].as_str().expect("a name").into(),
+        host: value["host"].as_str().expect("a host").into(),
+        port: value["port"].as_u64().and_then(|port| port.try_into().ok()).expect("a port"),
+    }
+}
