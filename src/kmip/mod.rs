@@ -1,3 +1,27 @@
-//! KMIP: TTLV, messages, operations, TLS, one connection.
+//! KMIP 1.0 to 1.4 over mutual TLS: our own encoding, the operations, one connection.
+//!
+//! A [`Connector`] belongs to one configured server and opens a [`Connection`]; a connection carries out an
+//! [`Operation`] at a time within a [`Deadline`] for the whole of it. What fails is a [`Failure`]: an error
+//! for people and the facts that decide whether another server, or the same request again, may help.
+//!
+//! Replies are hostile until checked. A key in a reply is copied once, from a wiped buffer into its slot.
 
 #![forbid(unsafe_code)]
+
+pub mod attributes;
+pub mod connection;
+pub mod deadline;
+pub mod failure;
+pub mod message;
+pub mod operation;
+pub mod tags;
+mod tls;
+pub mod ttlv;
+pub mod values;
+
+pub use attributes::Attributes;
+pub use connection::{Connection, Connector};
+pub use deadline::Deadline;
+pub use failure::Failure;
+pub use operation::{Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, SymmetricKey};
+pub use values::{Algorithm, ObjectType, ResultReason, State, Version};

@@ -1,0 +1,101 @@
+//! Attributes of managed objects in the encoding of KMIP 1.x: a name as text, an index, a value.
+
+#![forbid(unsafe_code)]
+
+use super::tags::{self, Tag};
+use super::ttlv::{Item, Reader, Writer};
+use super::values::{Algorithm, ObjectType, State};
+use crate::error::Result;
+
+pub const NAME: &str = "Name";
+pub const OBJECT_TYPE: &str = "Object Type";
+pub const ALGORITHM: &str = "Cryptographic Algorithm";
+pub const LENGTH: &str = "Cryptographic Length";
+pub const USAGE_MASK: &str = "Cryptographic Usage Mask";
+pub const STATE: &str = "State";
+pub const INITIAL_DATE: &str = "Initial Date";
+pub const ACTIVATION_DATE: &str = "Activation Date";
+pub const DEACTIVATION_DATE: &str = "Deactivation Date";
+pub const OBJECT_GROUP: &str = "Object Group";
+
+/// Every attribute that [`Attributes`] holds.
+pub const UNDERSTOOD: [&str; 10] = [
+    NAME,
+    OBJECT_TYPE,
+    ALGORITHM,
+    LENGTH,
+    USAGE_MASK,
+    STATE,
+    INITIAL_DATE,
+    ACTIVATION_DATE,
+    DEACTIVATION_DATE,
+    OBJECT_GROUP,
+];
+
+/// What a server says of an object. Dates are seconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// The values of every Name attribute.
+    pub names: Vec<String>,
+    pub object_type: Option<ObjectType>,
+    pub state: Option<State>,
+    pub algorithm: Option<Algorithm>,
+    pub length_bits: Option<u32>,
+    /// The bits of Cryptographic Usage Mask.
+    pub usage_mask: Option<u32>,
+    pub initial_date: Option<i64>,
+    pub activation_date: Option<i64>,
+    pub deactivation_date: Option<i64>,
+    /// The values of every Object Group attribute.
+    pub object_groups: Vec<String>,
+}
+
+impl Attributes {
+    /// Reads the attributes among the items; an attribute we do not know is skipped.
+    pub(super) fn read(items: Reader<'_>) -> Result<Attributes> {
+        let mut attributes = Attributes::default();
+        for attribute in items.all(tags::ATTRIBUTE) {
+            let attribute = attribute?.structure()?;
+            let name = attribute.require(tags::ATTRIBUTE_NAME)?.text()?;
+            if let Some(value) = attribute.find(tags::ATTRIBUTE_VALUE)? {
+                attributes.take(name, value)?;
+            }
+        }
+        Ok(attributes)
+    }
+
+    fn take(&mut self, name: &str, value: Item<'_>) -> Result<()> {
+        match name {
+            NAME => self.names.push(value.structure()?.require(tags::NAME_VALUE)?.text()?.to_owned()),
+            OBJECT_TYPE => self.object_type = Some(ObjectType(value.enumeration()?)),
+            ALGORITHM => self.algorithm = Some(Algorithm(value.enumeration()?)),
+            LENGTH => self.length_bits = u32::try_from(value.integer()?).ok(),
+            USAGE_MASK => self.usage_mask = Some(value.integer()? as u32),
+            STATE => self.state = Some(State::of(value.enumeration()?)),
+            INITIAL_DATE => self.initial_date = Some(value.date_time()?),
+            ACTIVATION_DATE => self.activation_date = Some(value.date_time()?),
+            DEACTIVATION_DATE => self.deactivation_date = Some(value.date_time()?),
+            OBJECT_GROUP => self.object_groups.push(value.text()?.to_owned()),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Writes one attribute; `value` writes its value under the tag it is given.
+pub(super) fn write(writer: &mut Writer, name: &str, value: impl FnOnce(&mut Writer, Tag)) {
+    writer.structure(tags::ATTRIBUTE, |attribute| {
+        attribute.text(tags::ATTRIBUTE_NAME, name);
+        value(attribute, tags::ATTRIBUTE_VALUE);
+    });
+}
+
+pub(super) fn write_name(writer: &mut Writer, name: &str) {
+    const UNINTERPRETED_TEXT: u32 = 1;
+    write(writer, NAME, |value, tag| {
+        value.structure(tag, |value| {
+            value.text(tags::NAME_VALUE, name);
+            value.enumeration(tags::NAME_TYPE, UNINTERPRETED_TEXT);
+        });
+    });
+}

@@ -1,0 +1,33 @@
+//! The point in time at which a whole operation must be over.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+/// When an operation must be over, whatever it consists of: a peer that sends one byte a second cannot
+/// stretch it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline that is `duration` from now.
+    pub fn after(duration: Duration) -> Deadline {
+        let now = Instant::now();
+        // Beyond the clock's range a century is as good as never.
+        Deadline(now.checked_add(duration).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400)))
+    }
+
+    /// What is left; never zero. `None` once the deadline has passed.
+    pub fn remaining(self) -> Option<Duration> {
+        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    pub fn is_past(self) -> bool {
+        self.remaining().is_none()
+    }
+
+    /// The earlier of two deadlines.
+    pub fn min(self, other: Deadline) -> Deadline {
+        std::cmp::min(self, other)
+    }
+}
