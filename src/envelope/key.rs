@@ -2,41 +2,154 @@
 
 #![forbid(unsafe_code)]
 
-use super::KeyId;
-use crate::error::Result;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::message::{self, IV_SIZE, MAX_PLAINTEXT, SALT_SIZE};
+use super::session::{Session, Sessions};
+use super::{KeyId, aead, derivation, opened};
+use crate::error::{Code, Error, Result};
 use crate::memory::slot::Slot;
+use crate::platform::{self, ProcessStamp};
 
 /// A key of one name and version. Encrypts and decrypts with the CPU alone: no network, and neither an
-/// allocation nor a system call for a message. Any number of threads may use it at once.
+/// allocation nor a system call for a message, save about one new session a second, and one allocation
+/// for more than 1 KiB of associated data. Any number of threads may use it at once.
 pub struct Key {
     id: KeyId,
+    /// The id as messages carry it.
+    kid: Box<str>,
+    recipients_size: usize,
+    /// Tells this handle from every other in the table of opened sessions.
+    owner: u64,
+    process: ProcessStamp,
+    sessions: Sessions,
     material: Slot<[u8; 32]>,
 }
 
 impl Key {
     pub fn new(id: KeyId, material: Slot<[u8; 32]>) -> Key {
-        Key { id, material }
+        static OWNERS: AtomicU64 = AtomicU64::new(0);
+        let kid = id.to_string().into_boxed_str();
+        Key {
+            id,
+            recipients_size: message::recipients_size(kid.len()),
+            kid,
+            owner: OWNERS.fetch_add(1, Ordering::Relaxed),
+            process: ProcessStamp::current(),
+            sessions: Sessions::new(),
+            material,
+        }
     }
+
     pub fn id(&self) -> &KeyId {
         &self.id
     }
-    /// The exact size of the message for a plaintext of `n` bytes; `None` above the largest message.
+
+    /// The exact size of the message for a plaintext of `n` bytes; `None` above the largest message,
+    /// [`MAX_PLAINTEXT`].
     pub fn encrypted_size(&self, n: usize) -> Option<usize> {
-        let _ = (n, &self.material);
-        unimplemented!()
+        (n <= MAX_PLAINTEXT).then(|| message::size(n, self.recipients_size))
     }
-    /// Writes the message for `plaintext` to the front of `out` and returns its size.
-    /// Too small an `out` is `BufferTooSmall` with the size needed. On failure `out` is zeroed.
+
+    /// Writes the message for `plaintext` to the front of `out` and returns its size. Never blocks on I/O.
+    ///
+    /// `BufferTooSmall` (with the size needed) if `out` is too small, `InvalidArgument` above [`MAX_PLAINTEXT`],
+    /// `Forked` in a child, `MemoryExhausted` without locked memory for a session. On failure `out` is zeroed.
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let _ = (plaintext, aad, out);
-        unimplemented!()
+        let outcome = self.try_encrypt(plaintext, aad, out, platform::coarse_now());
+        if outcome.is_err() {
+            out.fill(0);
+        }
+        outcome
     }
-    /// Writes the plaintext of `message` to the front of `out` and returns its size.
-    /// A message of another key or version is `WrongKey`; anything altered is `NotAuthentic`.
+
+    fn try_encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8], now: u64) -> Result<usize> {
+        self.check_process()?;
+        check_length("associated data", aad)?;
+        check_length("a plaintext", plaintext)?;
+        let size = message::size(plaintext.len(), self.recipients_size);
+        let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
+        let turn = self.sessions.turn(plaintext.len(), now, |salt, now| self.session(salt, now))?;
+        write(turn.session(), &turn.iv(), plaintext, aad, out)?;
+        Ok(size)
+    }
+
+    fn session(&self, salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
+        Session::new(&self.material, self.kid.as_bytes(), salt, now)
+    }
+
+    /// Writes the plaintext of `message` to the front of `out` and returns its size. Never blocks on I/O.
+    ///
+    /// `WrongKey` if the message names another key or version, `NotAuthentic` if anything of it or of `aad` was
+    /// altered, `BufferTooSmall` (with the size needed), `Forked` in a child. On failure `out` is zeroed.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let _ = (message, aad, out);
-        unimplemented!()
+        let outcome = self.try_decrypt(message, aad, out);
+        if outcome.is_err() {
+            out.fill(0);
+        }
+        outcome
     }
+
+    fn try_decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        self.check_process()?;
+        check_length("associated data", aad)?;
+        let parts = message::parse(message)?;
+        let recipient = &parts.recipient;
+        if recipient.id != self.kid.as_bytes() {
+            return Err(message::wrong_key(&parts, &self.id));
+        }
+        let size = parts.ciphertext.len();
+        let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
+        let place = opened::look(recipient);
+        if let Some(key) = place.key(self.owner, recipient) {
+            aead::open(key, parts.iv, aad, parts.ciphertext, parts.tag, out)?;
+        } else {
+            let key = derivation::to_decrypt(&self.material, recipient)?;
+            aead::open(&key, parts.iv, aad, parts.ciphertext, parts.tag, out)?;
+            opened::keep(self.owner, recipient, key);
+        }
+        Ok(size)
+    }
+
     /// Drops all sessions, so that nothing made after a snapshot repeats what was made before it.
-    pub fn quiesce(&self) {}
+    pub fn quiesce(&self) {
+        self.sessions.end();
+        opened::forget(self.owner);
+    }
+
+    /// A child has none of its parent's locked memory: its pages fault when touched.
+    #[inline]
+    fn check_process(&self) -> Result<()> {
+        if self.process.is_current() { Ok(()) } else { Err(self.forked()) }
+    }
+
+    #[cold]
+    fn forked(&self) -> Error {
+        let text = format!("key {} was got before a fork; open a client of its own in the child process", self.id);
+        Error::new(Code::Forked, text)
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        opened::forget(self.owner);
+    }
+}
+
+/// Writes the message; `out` has exactly its size.
+#[inline]
+pub(super) fn write(session: &Session, iv: &[u8; IV_SIZE], plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<()> {
+    let place = message::frame(out, plaintext.len(), iv, &session.recipients);
+    aead::seal(&session.key, iv, aad, plaintext, place)
+}
+
+#[inline]
+fn check_length(what: &str, bytes: &[u8]) -> Result<()> {
+    if bytes.len() <= MAX_PLAINTEXT { Ok(()) } else { Err(too_long(what, bytes.len())) }
+}
+
+#[cold]
+fn too_long(what: &str, n: usize) -> Error {
+    let text = format!("{what} of {n} bytes is too long for one message, which takes {MAX_PLAINTEXT}; split it");
+    Error::new(Code::InvalidArgument, text)
 }

@@ -8,5 +8,15 @@ pub mod identity;
 pub mod key;
 pub mod message;
 
+mod aead;
+mod cbor;
+mod derivation;
+mod opened;
+mod session;
+
+#[cfg(test)]
+mod vectors;
+
 pub use identity::{KeyId, Pattern, is_valid_name};
 pub use key::Key;
+pub use message::MAX_PLAINTEXT;

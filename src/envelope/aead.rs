@@ -1,0 +1,76 @@
+//! AES-256-GCM over the Enc_structure of a message (RFC 9052 §5.3).
+
+#![forbid(unsafe_code)]
+
+use ring::aead::{Aad, LessSafeKey, Nonce, Tag};
+
+use super::cbor;
+use super::message::{IV_SIZE, TAG_SIZE, not_authentic};
+use crate::error::{Code, Error, Result};
+use crate::memory::{copy::copy, scrub};
+
+/// ["Encrypt", protected {alg: A256GCM}, …; the external_aad follows.
+const ENC_STRUCTURE: [u8; 13] = *b"\x83\x67Encrypt\x43\xa1\x01\x03";
+
+/// Encrypts `plaintext` into `out`, which is longer by the tag.
+#[inline]
+pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    let (ciphertext, tag) = out.split_at_mut(plaintext.len());
+    copy(plaintext, ciphertext);
+    let sealed = with_enc_structure(aad, |aad| {
+        key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*iv), Aad::from(aad), ciphertext)
+    });
+    scrub::registers();
+    let sealed = sealed.map_err(|_| {
+        Error::new(Code::Internal, "AES-256-GCM refused a plaintext of a length that messages allow; report this")
+    })?;
+    tag.copy_from_slice(sealed.as_ref());
+    Ok(())
+}
+
+/// Verifies and decrypts `ciphertext` into `out`, which has its length.
+#[inline]
+pub(super) fn open(
+    key: &LessSafeKey,
+    iv: &[u8; IV_SIZE],
+    aad: &[u8],
+    ciphertext: &[u8],
+    tag: &[u8; TAG_SIZE],
+    out: &mut [u8],
+) -> Result<()> {
+    copy(ciphertext, out);
+    let opened = with_enc_structure(aad, |aad| {
+        let nonce = Nonce::assume_unique_for_key(*iv);
+        key.open_in_place_separate_tag(nonce, Aad::from(aad), Tag::from(*tag), out, 0..).is_ok()
+    });
+    scrub::registers();
+    if opened { Ok(()) } else { Err(not_authentic()) }
+}
+
+/// Assembles the Enc_structure where it costs least: ring takes associated data in one piece. Only more than
+/// 1 KiB of it needs an allocation.
+#[inline]
+fn with_enc_structure<R>(aad: &[u8], run: impl FnOnce(&[u8]) -> R) -> R {
+    match aad.len() {
+        0..=64 => on_the_stack::<{ 64 + 18 }, R>(aad, run),
+        65..=1024 => on_the_stack::<{ 1024 + 18 }, R>(aad, run),
+        _ => {
+            let mut all = Vec::with_capacity(aad.len() + 18);
+            all.extend_from_slice(&ENC_STRUCTURE);
+            cbor::push(&mut all, aad);
+            run(&all)
+        }
+    }
+}
+
+#[inline]
+fn on_the_stack<const N: usize, R>(aad: &[u8], run: impl FnOnce(&[u8]) -> R) -> R {
+    let mut all = [0; N];
+    let (head, head_size) = cbor::head(aad.len());
+    let (prefix, rest) = all.split_at_mut(ENC_STRUCTURE.len());
+    prefix.copy_from_slice(&ENC_STRUCTURE);
+    rest[..head.len()].copy_from_slice(&head);
+    rest[head_size..][..aad.len()].copy_from_slice(aad);
+    let size = ENC_STRUCTURE.len() + head_size + aad.len();
+    run(&all[..size])
+}

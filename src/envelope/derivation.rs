@@ -1,0 +1,86 @@
+//! From a key and a salt to the content key of a session (RFC 9053 §5.1, §5.2, §6.1.2).
+
+#![forbid(unsafe_code)]
+
+use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
+use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+use subtle::ConstantTimeEq;
+
+use super::message::{self, COMMITMENT_SIZE, Recipient, SALT_SIZE, not_authentic};
+use super::{cbor, opened};
+use crate::error::{Code, Error, Result};
+use crate::memory::slot::Slot;
+
+/// The content key of one session, in locked memory.
+pub(super) type ContentKey = Slot<LessSafeKey>;
+
+/// What content keys are for. It separates messages from anything else made with the same key and salt.
+const USE: &[u8] = b"message";
+
+/// ["keystead/commit/1", "message", …; the kid follows.
+const COMMIT: &[u8; 27] = b"\x83\x71keystead/commit/1\x67message";
+
+/// [A256GCM, [nil, nil, nil], [nil, nil, nil], [256, …; the recipient's protected header and the use follow.
+const KDF_CONTEXT: [u8; 14] = [0x84, 0x03, 0x83, 0xf6, 0xf6, 0xf6, 0x83, 0xf6, 0xf6, 0xf6, 0x83, 0x19, 0x01, 0x00];
+
+/// Derives the content key of a new session, and the recipients that its messages end with.
+pub(super) fn to_encrypt(material: &[u8; 32], id: &[u8], salt: &[u8; SALT_SIZE]) -> Result<(ContentKey, Vec<u8>)> {
+    let mut protected = Vec::new();
+    let key = in_a_slot(|| {
+        let prk = extract(material, salt);
+        protected = message::protected(id, &commitment(&prk, id)?);
+        content_key(&prk, &protected)
+    })?;
+    let recipients = message::recipients(&protected, salt);
+    Ok((key, recipients))
+}
+
+/// Derives the content key of the session that a message names, if the message is committed to this key.
+pub(super) fn to_decrypt(material: &[u8; 32], recipient: &Recipient<'_>) -> Result<ContentKey> {
+    in_a_slot(|| {
+        let prk = extract(material, recipient.salt);
+        // AES-GCM alone would accept a ciphertext made to open under two keys.
+        let is_committed = commitment(&prk, recipient.id)?.ct_eq(recipient.commitment);
+        if !bool::from(is_committed) {
+            return Err(not_authentic());
+        }
+        content_key(&prk, recipient.protected)
+    })
+}
+
+/// The slot wipes the stack and the registers that `make` went through. Without a free slot, those of
+/// sessions that are only kept for speed are given up first.
+fn in_a_slot(mut make: impl FnMut() -> Result<LessSafeKey>) -> Result<ContentKey> {
+    match Slot::with(&mut make) {
+        Err(error) if error.code() == Code::MemoryExhausted => {
+            opened::forget_all();
+            Slot::with(&mut make)
+        }
+        outcome => outcome,
+    }
+}
+
+fn extract(material: &[u8; 32], salt: &[u8; SALT_SIZE]) -> Prk {
+    Salt::new(HKDF_SHA256, salt).extract(material)
+}
+
+fn commitment(prk: &Prk, id: &[u8]) -> Result<[u8; COMMITMENT_SIZE]> {
+    let (head, head_size) = cbor::head(id.len());
+    let info = [COMMIT, &head[..head_size], id];
+    let mut commitment = [0; COMMITMENT_SIZE];
+    prk.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut commitment)).map_err(|_| too_long())?;
+    Ok(commitment)
+}
+
+fn content_key(prk: &Prk, protected: &[u8]) -> Result<LessSafeKey> {
+    let (head, head_size) = cbor::head(protected.len());
+    let (use_head, use_head_size) = cbor::head(USE.len());
+    let info = [&KDF_CONTEXT, &head[..head_size], protected, &use_head[..use_head_size], USE];
+    let okm = prk.expand(&info, &AES_256_GCM).map_err(|_| too_long())?;
+    Ok(LessSafeKey::new(UnboundKey::from(okm)))
+}
+
+#[cold]
+fn too_long() -> Error {
+    Error::new(Code::Internal, "HKDF-SHA-256 refused an output of 32 bytes; report this")
+}

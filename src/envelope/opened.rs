@@ -1,0 +1,71 @@
+//! Sessions of messages that were decrypted lately, so that the next message of the same session is cheap.
+//!
+//! One table for all keys bounds the locked memory that it takes. A session enters it only behind a verified tag,
+//! so that nobody without the key can fill it. Two sessions that fall on one place evict each other, which costs a derivation.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+
+use arc_swap::{ArcSwapOption, Guard};
+
+use super::derivation::ContentKey;
+use super::message::Recipient;
+
+const PLACES: usize = 256;
+
+static TABLE: [ArcSwapOption<Opened>; PLACES] = [const { ArcSwapOption::const_empty() }; PLACES];
+
+/// A session that a message of it has proven to be genuine.
+pub(super) struct Opened {
+    /// The key handle that derived it: two clients may have different keys of one name.
+    owner: u64,
+    recipient: Vec<u8>,
+    key: ContentKey,
+}
+
+/// A look into one place of the table.
+pub(super) struct Place(Guard<Option<Arc<Opened>>>);
+
+impl Place {
+    /// The content key kept here, if it is of this owner and this session.
+    #[inline]
+    pub fn key(&self, owner: u64, recipient: &Recipient<'_>) -> Option<&ContentKey> {
+        let opened = self.0.as_ref()?;
+        (opened.owner == owner && opened.recipient == recipient.whole).then_some(&opened.key)
+    }
+}
+
+#[inline]
+fn place(recipient: &Recipient<'_>) -> &'static ArcSwapOption<Opened> {
+    // The salt is random already.
+    &TABLE[usize::from(recipient.salt[0]) % PLACES]
+}
+
+/// Where the session of this recipient would be.
+#[inline]
+pub(super) fn look(recipient: &Recipient<'_>) -> Place {
+    Place(place(recipient).load())
+}
+
+/// Keeps a session whose message was verified.
+pub(super) fn keep(owner: u64, recipient: &Recipient<'_>, key: ContentKey) {
+    place(recipient).store(Some(Arc::new(Opened { owner, recipient: recipient.whole.to_vec(), key })));
+}
+
+/// Lets go of every session of a key that goes away.
+pub(super) fn forget(owner: u64) {
+    for place in &TABLE {
+        let opened = place.load();
+        if opened.as_ref().is_some_and(|opened| opened.owner == owner) {
+            place.compare_and_swap(&opened, None);
+        }
+    }
+}
+
+/// Lets go of every session.
+pub(super) fn forget_all() {
+    for place in &TABLE {
+        place.store(None);
+    }
+}
