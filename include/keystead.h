@@ -1,0 +1,435 @@
+/*
+ * Keystead: encrypt data at rest with keys that stay in a KMIP key manager.
+ *
+ * Generated from src/ffi by tests/header.rs; do not edit.
+ *
+ * NOUNS. A client is one opened configuration file: its key servers, key cache, log and audit trail. A key is
+ * ready to use. A message is one encrypted value; it names its key and version, and is a COSE_Encrypt object
+ * (RFC 9052), specified in docs/FORMAT.md. Key bytes never cross this interface in either direction.
+ *
+ * EXAMPLE. A whole program is examples/c/encrypt_file.c.
+ *
+ *     keystead_client *client;
+ *     keystead_key *key;
+ *     keystead_error *error;
+ *     if (keystead_client_open("/etc/orders/keystead.conf", &client, &error) != KEYSTEAD_OK
+ *         || keystead_client_key(client, "customer-42", &key, &error) != KEYSTEAD_OK) {
+ *         fprintf(stderr, "%s\n", keystead_error_message(error));
+ *         keystead_error_free(error);
+ *         exit(1);
+ *     }
+ *     size_t size = keystead_key_encrypted_size(key, text_len);
+ *     uint8_t *message = malloc(size);
+ *     keystead_status status = keystead_key_encrypt(key, text, text_len, row, row_len, message, size, &size, NULL);
+ *     ...
+ *     keystead_key_free(key);
+ *     keystead_client_free(client);
+ *
+ * RESULTS. A call that can fail returns a keystead_status, KEYSTEAD_OK or one of KEYSTEAD_E_*, which the comments
+ * name without that prefix. Its last argument, err, may be NULL. Otherwise *err is set to NULL at the start and,
+ * only if the call fails, to an error that the caller frees. Nothing is kept per thread. A caller must be
+ * prepared for codes that later versions add.
+ *
+ * OUTPUT. Outputs are named out_*. Where the size is known before, output goes into the caller's buffer, out;
+ * elsewhere it comes as keystead_bytes. On failure the buffer is zeroed (an overlap with an input is refused and
+ * leaves it as it was), *out_len is 0, or the size needed if the buffer was too small, and other outputs are NULL.
+ *
+ * POINTERS. Sizes are in bytes. NULL with length 0 is an empty input. NULL with a length, and any NULL where the
+ * comment does not allow it, is INVALID_ARGUMENT or INVALID_HANDLE. Texts are NUL-terminated UTF-8, paths are
+ * NUL-terminated bytes. The library keeps no pointer to an argument after a call returned.
+ *
+ * OWNERSHIP. Every client, key, error and keystead_bytes belongs to the caller and is freed once, by the
+ * function of its type, in any order. Use after _free, or freeing twice, is a mistake that is usually, not
+ * always, noticed (INVALID_HANDLE). A _free does no input or output and cannot fail.
+ *
+ * THREADS. Any function may be called on any object from any thread at any time: const T * means that calls may
+ * run at once. Only _free takes T *, and it must be the last to use the object.
+ *
+ * BLOCKING. Every comment says whether its function may wait for the network or files, or uses the CPU alone.
+ * No call waits longer than the deadline in the configuration.
+ *
+ * FORK. In a forked child every call on a client or key of its parent says KEYSTEAD_E_FORKED, and none hangs. A
+ * child holds no keys; it opens a client of its own. Freeing what it inherited is allowed and has no effect on the
+ * parent. Errors and keystead_bytes stay readable.
+ *
+ * FAULTS. A fault inside the library never ends the process: the call says KEYSTEAD_E_INTERNAL, as does every
+ * later call on that object.
+ *
+ * LINKING. pkg-config --cflags --libs keystead, or find_package(keystead) and keystead::keystead in CMake. The
+ * library needs nothing but libc, and stays loaded until the process ends.
+ */
+
+
+#ifndef KEYSTEAD_H
+#define KEYSTEAD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The call did what it says.
+#define KEYSTEAD_OK 0
+
+// An argument is missing, malformed or out of range.
+#define KEYSTEAD_E_INVALID_ARGUMENT 101
+
+// The client or key is NULL, freed, or a pointer to something else.
+#define KEYSTEAD_E_INVALID_HANDLE 102
+
+// The output buffer is too small; the size needed was written to *out_len.
+#define KEYSTEAD_E_BUFFER_TOO_SMALL 103
+
+// The client or key was made before a fork; open a client in the child.
+#define KEYSTEAD_E_FORKED 104
+
+// The client was closed.
+#define KEYSTEAD_E_CLOSED 105
+
+// The configuration is not valid TOML, or holds a key or value that is not in the schema.
+#define KEYSTEAD_E_CONFIG_INVALID 201
+
+// A file of the configuration cannot be read.
+#define KEYSTEAD_E_CONFIG_UNREADABLE 202
+
+// A file's owner, mode, type or folder lets others read or change it.
+#define KEYSTEAD_E_FILE_EXPOSED 203
+
+// A certificate or private key cannot be used, or they do not belong together.
+#define KEYSTEAD_E_CERTIFICATE_INVALID 204
+
+// The policy "strict" forbids this.
+#define KEYSTEAD_E_POLICY_REFUSED 205
+
+// No configured key server answered; the detail lists every attempt.
+#define KEYSTEAD_E_NO_SERVER 301
+
+// The key server could not be reached: name not found, refused, unreachable.
+#define KEYSTEAD_E_UNREACHABLE 302
+
+// The deadline passed.
+#define KEYSTEAD_E_DEADLINE 303
+
+// The server's certificate was not issued by the configured CA.
+#define KEYSTEAD_E_SERVER_UNTRUSTED 304
+
+// The server's certificate is expired or not yet valid.
+#define KEYSTEAD_E_SERVER_CERTIFICATE_EXPIRED 305
+
+// The server's certificate is for another name.
+#define KEYSTEAD_E_SERVER_NAME_MISMATCH 306
+
+// The server refused our client certificate.
+#define KEYSTEAD_E_CLIENT_CERTIFICATE_REFUSED 307
+
+// The server does not speak TLS on this port.
+#define KEYSTEAD_E_NOT_TLS 308
+
+// The TLS handshake or connection failed for another reason.
+#define KEYSTEAD_E_TLS_FAILED 309
+
+// The connection ended before the whole reply had come.
+#define KEYSTEAD_E_CONNECTION_LOST 310
+
+// The reply is not valid KMIP.
+#define KEYSTEAD_E_REPLY_MALFORMED 311
+
+// The key server has no such key.
+#define KEYSTEAD_E_KEY_NOT_FOUND 401
+
+// The key server refused the operation.
+#define KEYSTEAD_E_SERVER_REFUSED 402
+
+// The key server, or the KMIP version it speaks, lacks the operation.
+#define KEYSTEAD_E_UNSUPPORTED 403
+
+// The key server's answer contradicts the request: another name, algorithm or length.
+#define KEYSTEAD_E_ANSWER_UNEXPECTED 404
+
+// The key server denied permission to this client.
+#define KEYSTEAD_E_PERMISSION_DENIED 405
+
+// Two active keys carry the same name and version.
+#define KEYSTEAD_E_KEY_AMBIGUOUS 406
+
+// The data was altered, belongs to another key or context, or is not a message at all.
+#define KEYSTEAD_E_NOT_AUTHENTIC 501
+
+// The message names another key than the one expected or given.
+#define KEYSTEAD_E_WRONG_KEY 502
+
+// The key's state forbids this use.
+#define KEYSTEAD_E_KEY_STATE 503
+
+// The key's state could not be verified for longer than max_stale.
+#define KEYSTEAD_E_KEY_STALE 504
+
+// The key material is printable, constant or otherwise not random.
+#define KEYSTEAD_E_KEY_WEAK 505
+
+// The algorithm or key length is not allowed.
+#define KEYSTEAD_E_ALGORITHM_REFUSED 506
+
+// A fault of the library itself; the client or key is not usable any more.
+#define KEYSTEAD_E_INTERNAL 901
+
+// No locked memory is left for keys.
+#define KEYSTEAD_E_MEMORY_EXHAUSTED 902
+
+// A system call failed.
+#define KEYSTEAD_E_SYSTEM 903
+
+// The log or the audit trail could not be written, and the configuration refuses unlogged work.
+#define KEYSTEAD_E_LOG_FAILED 904
+
+// Output whose size is not known before the call: text or JSON. Free it with keystead_bytes_free(), which
+// wipes it. It belongs to no client, and any number of threads may read it at once.
+typedef struct keystead_bytes keystead_bytes;
+
+// One opened configuration: its key servers, key cache, log and audit trail. An application has one, opens it
+// once, and shares it among its threads.
+typedef struct keystead_client keystead_client;
+
+// Why a call failed. Made by a failing call whose last argument was not NULL; free it with
+// keystead_error_free(). It belongs to no client, so it may be read and freed after the client was, and
+// also in a forked child. Any number of threads may read it at once.
+typedef struct keystead_error keystead_error;
+
+// A key that is ready to use. It encrypts and decrypts with the CPU alone: no network, no allocation, no system
+// call, no lock. One key may serve any number of threads.
+typedef struct keystead_key keystead_key;
+
+// What every call that can fail returns: KEYSTEAD_OK, or the reason as one of KEYSTEAD_E_*.
+//
+// Codes come in blocks: 1xx arguments and handles, 2xx configuration, 3xx network and TLS, 4xx the key
+// server's answer, 5xx cryptography and key state, 9xx internal. Codes are appended, never reused.
+typedef int32_t keystead_status;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of the library, for example "1.2.3". CPU only; never NULL; not to be freed.
+const char *keystead_version(void);
+
+// The name of a status as this header spells it, for example "KEYSTEAD_E_FORKED", or "unknown status" for a
+// number that is none. CPU only; never NULL; not to be freed.
+const char *keystead_status_name(keystead_status status);
+
+// The status that the failing call returned; KEYSTEAD_OK for NULL, KEYSTEAD_E_INVALID_HANDLE for a pointer
+// that is no error. CPU only.
+keystead_status keystead_error_code(const keystead_error *error);
+
+// The failure in a sentence for people, UTF-8: what was tried, against what, why it failed, what to do. Never
+// holds a key, a password or a plaintext. Never NULL ("" for NULL); valid until the error is freed. CPU only.
+const char *keystead_error_message(const keystead_error *error);
+
+// The failure for programs: one line of JSON with "code", "name", "message", "retryable", and where they apply
+// "file", "line", "column", "needed" (bytes) and "attempts": for every key server that was tried, in order, its
+// "server", "address", "code" and "reason". Never NULL ("" for NULL); valid until the error is freed. CPU only.
+const char *keystead_error_detail(const keystead_error *error);
+
+// 1 if the same call may succeed later without a change of configuration or data, else 0 (also for NULL). CPU
+// only.
+int32_t keystead_error_is_retryable(const keystead_error *error);
+
+// Frees an error. NULL is ignored. CPU only.
+void keystead_error_free(keystead_error *error);
+
+// The first byte. A NUL follows the last one, so text can be used as a C string. NULL for NULL; valid until the
+// bytes are freed. CPU only.
+const uint8_t *keystead_bytes_data(const keystead_bytes *bytes);
+
+// The number of bytes, without the NUL behind them; 0 for NULL. CPU only.
+size_t keystead_bytes_len(const keystead_bytes *bytes);
+
+// Wipes and frees bytes. NULL is ignored. CPU only.
+void keystead_bytes_free(keystead_bytes *bytes);
+
+// Reads and checks the configuration file at config_path, and opens the log and the audit trail. It never waits
+// for a key server: it succeeds while all of them are down. Blocks on files only.
+//
+// On success *out_client is a client to be freed with keystead_client_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL; CONFIG_UNREADABLE, CONFIG_INVALID, FILE_EXPOSED,
+// CERTIFICATE_INVALID or POLICY_REFUSED, with file and line in the error; LOG_FAILED; SYSTEM;
+// MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_client_open(const char *config_path,
+                                     keystead_client **out_client,
+                                     keystead_error **err);
+
+// Closes a client: wipes its keys, ends its connections, writes its last record. Every later call on it, and
+// every use of a key that came from it, says KEYSTEAD_E_CLOSED, as do the calls that are still waiting for a key
+// server. Closing again does nothing. The client is still to be freed. Blocks on files only.
+//
+// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if the last record could not be written (the
+// client is closed all the same); INTERNAL.
+keystead_status keystead_client_close(const keystead_client *client,
+                                      keystead_error **err);
+
+// Frees a client, closing it if that was not done; NULL is ignored. Only keystead_client_close() can say that
+// the last record could not be written. Its keys stay valid handles and are freed on their own. Does not block.
+void keystead_client_free(keystead_client *client);
+
+// The newest active version of the key called name (1 to 128 of A-Z a-z 0-9 . _ -), from the cache or from
+// the key servers. Threads that ask for one missing key cause one request. Blocks on the network until the
+// deadline of the configuration, unless the key is cached.
+//
+// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; NO_SERVER with every server that was
+// tried in the error's detail, DEADLINE or another 3xx; KEY_NOT_FOUND or another 4xx; KEY_STATE, KEY_STALE,
+// KEY_WEAK or ALGORITHM_REFUSED for a key that must not be used; LOG_FAILED; SYSTEM; MEMORY_EXHAUSTED;
+// INTERNAL.
+keystead_status keystead_client_key(const keystead_client *client,
+                                    const char *name,
+                                    keystead_key **out_key,
+                                    keystead_error **err);
+
+// Makes version 1 of the key called name (1 to 128 of A-Z a-z 0-9 . _ -) on the key server. Where the name has
+// a key, it gives that one as keystead_client_key() does, so any number of processes may call it for one name.
+// Blocks on the network until the deadline of the configuration.
+//
+// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+//
+// Returns what keystead_client_key() returns, except KEY_NOT_FOUND.
+keystead_status keystead_client_create_key(const keystead_client *client,
+                                           const char *name,
+                                           keystead_key **out_key,
+                                           keystead_error **err);
+
+// Decrypts message[0..message_len] with the key that it names, if that name matches expect: a key name, a
+// prefix followed by * ("customer-*"), or "*" for any (UTF-8). The name is compared before any cache or network
+// access, so that a value of one customer cannot be slipped into another's row. aad[0..aad_len] must be what
+// the message was encrypted with. Blocks on the network until the deadline of the configuration, unless the key
+// is cached; where that matters, use keystead_key_decrypt().
+//
+// The plaintext goes to out[0..out_capacity], which may not overlap message or aad, and its size to *out_len.
+// keystead_message_decrypted_size() tells the size before. If the buffer is too small, *out_len is the size
+// needed. On any failure out is zeroed, and *out_len is 0 unless the buffer was too small.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; CLOSED; WRONG_KEY if the
+// name does not match expect; NOT_AUTHENTIC for whatever is altered, of another context or not a message; and
+// what keystead_client_key() returns for a key that cannot be had or used.
+keystead_status keystead_client_decrypt(const keystead_client *client,
+                                        const uint8_t *message,
+                                        size_t message_len,
+                                        const uint8_t *aad,
+                                        size_t aad_len,
+                                        const char *expect,
+                                        uint8_t *out,
+                                        size_t out_capacity,
+                                        size_t *out_len,
+                                        keystead_error **err);
+
+// What the client knows of itself, as one JSON object: "client" (its name), "memory_tier" (how keys are kept),
+// "cache" and "servers" (for each its "state", KMIP version, last error and latency). Does not block.
+//
+// On success *out_json is to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; INTERNAL.
+keystead_status keystead_client_status(const keystead_client *client,
+                                       keystead_bytes **out_json,
+                                       keystead_error **err);
+
+// Drops the sessions of every key, so that nothing encrypted after a snapshot of the machine can repeat what was
+// encrypted before it. Call it right before a planned snapshot. Keys stay usable. Does not block.
+//
+// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; CLOSED; INTERNAL.
+keystead_status keystead_client_quiesce(const keystead_client *client,
+                                        keystead_error **err);
+
+// The name and version that new messages get, as text: "customer-42/3". CPU only.
+//
+// On success *out_id is to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; INTERNAL.
+keystead_status keystead_key_id(const keystead_key *key,
+                                keystead_bytes **out_id,
+                                keystead_error **err);
+
+// The size in bytes of the message for a plaintext of plaintext_len bytes; 0 if no message can hold that much,
+// or if the key is not usable (NULL, freed, made before a fork). Pure arithmetic.
+//
+// A key follows its name, and a version with one more digit (9 to 10) makes messages one byte longer: if the key
+// is rotated between this call and the encryption, that may say BUFFER_TOO_SMALL and the size that is needed now.
+size_t keystead_key_encrypted_size(const keystead_key *key,
+                                   size_t plaintext_len);
+
+// Encrypts plaintext[0..plaintext_len]. aad[0..aad_len] is not stored, but must be the same when the message is
+// decrypted: give what the value belongs to (table, column, row), so that it is refused anywhere else. CPU only.
+//
+// The message goes to out[0..out_capacity], which may not overlap plaintext or aad, and its size to *out_len;
+// keystead_key_encrypted_size() tells the size before. If the buffer is too small, *out_len is the size needed.
+// On any failure out is zeroed, and *out_len is 0 unless the buffer was too small.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL with a length, an overlap, or a plaintext too large for a
+// message; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; CLOSED; KEY_STATE if the key must not encrypt any more;
+// KEY_STALE if that could not be verified for longer than max_stale; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_key_encrypt(const keystead_key *key,
+                                     const uint8_t *plaintext,
+                                     size_t plaintext_len,
+                                     const uint8_t *aad,
+                                     size_t aad_len,
+                                     uint8_t *out,
+                                     size_t out_capacity,
+                                     size_t *out_len,
+                                     keystead_error **err);
+
+// Decrypts message[0..message_len], which must name this key and its version; keystead_client_decrypt() finds
+// the key of any message. aad[0..aad_len] must be what the message was encrypted with. CPU only.
+//
+// The plaintext goes to out[0..out_capacity], which may not overlap message or aad, and its size to *out_len;
+// keystead_message_decrypted_size() tells the size before. If the buffer is too small, *out_len is the size
+// needed. On any failure out is zeroed, and *out_len is 0 unless the buffer was too small.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; CLOSED; WRONG_KEY if the
+// message names another key or version; NOT_AUTHENTIC for whatever is altered, of another context or not a
+// message; KEY_STATE; KEY_STALE; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_key_decrypt(const keystead_key *key,
+                                     const uint8_t *message,
+                                     size_t message_len,
+                                     const uint8_t *aad,
+                                     size_t aad_len,
+                                     uint8_t *out,
+                                     size_t out_capacity,
+                                     size_t *out_len,
+                                     keystead_error **err);
+
+// Frees a key; NULL is ignored. The client keeps its cached copy. Does not block.
+void keystead_key_free(keystead_key *key);
+
+// The size in bytes of the plaintext of message[0..message_len], to *out_len (0 on failure). Needs no key, and so
+// proves nothing: only decryption tells whether a message is authentic. CPU only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; NOT_AUTHENTIC if it is not a message; INTERNAL.
+keystead_status keystead_message_decrypted_size(const uint8_t *message,
+                                                size_t message_len,
+                                                size_t *out_len,
+                                                keystead_error **err);
+
+// The name and version of the key that message[0..message_len] says it needs, as text: "customer-42/3". Needs no
+// key, and so proves nothing. CPU only.
+//
+// On success *out_id is to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; NOT_AUTHENTIC if it is not a message; INTERNAL.
+keystead_status keystead_message_key_id(const uint8_t *message,
+                                        size_t message_len,
+                                        keystead_bytes **out_id,
+                                        keystead_error **err);
+
+// Everything that message[0..message_len] says of itself, as one JSON object: kind, key, algorithm, sizes, IV,
+// salt, key commitment. Needs no key, and so proves nothing. CPU only.
+//
+// On success *out_json is to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; NOT_AUTHENTIC if it is not a message; INTERNAL.
+keystead_status keystead_message_inspect(const uint8_t *message,
+                                         size_t message_len,
+                                         keystead_bytes **out_json,
+                                         keystead_error **err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* KEYSTEAD_H */

@@ -1,0 +1,180 @@
+//! The client over the C ABI.
+
+use std::ffi::c_char;
+
+use super::arguments::{Input, Output, path, text};
+use super::bytes::{Terminated, keystead_bytes};
+use super::entry::{finish, finish_handle, on_handle, on_nothing, transform};
+use super::error::keystead_error;
+use super::handle::{Handle, Opaque};
+use super::key::keystead_key;
+use super::status::keystead_status;
+use crate::client::Client;
+
+/// One opened configuration: its key servers, key cache, log and audit trail. An application has one, opens it
+/// once, and shares it among its threads.
+pub struct keystead_client {
+    _opaque: (),
+}
+
+impl Opaque for keystead_client {
+    const NAME: &'static str = "keystead_client";
+    const KIND: [u8; 8] = *b"ksclient";
+    type Value = Client;
+}
+
+/// Reads and checks the configuration file at config_path, and opens the log and the audit trail. It never waits
+/// for a key server: it succeeds while all of them are down. Blocks on files only.
+///
+/// On success *out_client is a client to be freed with keystead_client_free(), else NULL.
+///
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL; CONFIG_UNREADABLE, CONFIG_INVALID, FILE_EXPOSED,
+/// CERTIFICATE_INVALID or POLICY_REFUSED, with file and line in the error; LOG_FAILED; SYSTEM;
+/// MEMORY_EXHAUSTED; INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_open(
+    config_path: *const c_char,
+    out_client: *mut *mut keystead_client,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish_handle(("out_client", out_client), err, || {
+            on_nothing(|| Client::open(path("config_path", config_path)?))
+        })
+    }
+}
+
+/// Closes a client: wipes its keys, ends its connections, writes its last record. Every later call on it, and
+/// every use of a key that came from it, says KEYSTEAD_E_CLOSED, as do the calls that are still waiting for a key
+/// server. Closing again does nothing. The client is still to be freed. Blocks on files only.
+///
+/// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if the last record could not be written (the
+/// client is closed all the same); INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_close(
+    client: *const keystead_client,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe { finish(err, || on_handle(client, |client| client.close())) }
+}
+
+/// Frees a client, closing it if that was not done; NULL is ignored. Only keystead_client_close() can say that
+/// the last record could not be written. Its keys stay valid handles and are freed on their own. Does not block.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_free(client: *mut keystead_client) {
+    // SAFETY: the rules of the header.
+    unsafe { Handle::free(client) }
+}
+
+/// The newest active version of the key called name (1 to 128 of A-Z a-z 0-9 . _ -), from the cache or from
+/// the key servers. Threads that ask for one missing key cause one request. Blocks on the network until the
+/// deadline of the configuration, unless the key is cached.
+///
+/// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+///
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; NO_SERVER with every server that was
+/// tried in the error's detail, DEADLINE or another 3xx; KEY_NOT_FOUND or another 4xx; KEY_STATE, KEY_STALE,
+/// KEY_WEAK or ALGORITHM_REFUSED for a key that must not be used; LOG_FAILED; SYSTEM; MEMORY_EXHAUSTED;
+/// INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_key(
+    client: *const keystead_client,
+    name: *const c_char,
+    out_key: *mut *mut keystead_key,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe { finish_handle(("out_key", out_key), err, || on_handle(client, |client| client.key(text("name", name)?))) }
+}
+
+/// Makes version 1 of the key called name (1 to 128 of A-Z a-z 0-9 . _ -) on the key server. Where the name has
+/// a key, it gives that one as keystead_client_key() does, so any number of processes may call it for one name.
+/// Blocks on the network until the deadline of the configuration.
+///
+/// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+///
+/// Returns what keystead_client_key() returns, except KEY_NOT_FOUND.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_create_key(
+    client: *const keystead_client,
+    name: *const c_char,
+    out_key: *mut *mut keystead_key,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish_handle(("out_key", out_key), err, || {
+            on_handle(client, |client| client.create_key(text("name", name)?).map(|(key, _)| key))
+        })
+    }
+}
+
+/// Decrypts message[0..message_len] with the key that it names, if that name matches expect: a key name, a
+/// prefix followed by * ("customer-*"), or "*" for any (UTF-8). The name is compared before any cache or network
+/// access, so that a value of one customer cannot be slipped into another's row. aad[0..aad_len] must be what
+/// the message was encrypted with. Blocks on the network until the deadline of the configuration, unless the key
+/// is cached; where that matters, use keystead_key_decrypt().
+///
+/// The plaintext goes to out[0..out_capacity], which may not overlap message or aad, and its size to *out_len.
+/// keystead_message_decrypted_size() tells the size before. If the buffer is too small, *out_len is the size
+/// needed. On any failure out is zeroed, and *out_len is 0 unless the buffer was too small.
+///
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; CLOSED; WRONG_KEY if the
+/// name does not match expect; NOT_AUTHENTIC for whatever is altered, of another context or not a message; and
+/// what keystead_client_key() returns for a key that cannot be had or used.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_decrypt(
+    client: *const keystead_client,
+    message: *const u8,
+    message_len: usize,
+    aad: *const u8,
+    aad_len: usize,
+    expect: *const c_char,
+    out: *mut u8,
+    out_capacity: usize,
+    out_len: *mut usize,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let message = Input { name: "message", start: message, len: message_len };
+    let aad = Input { name: "aad", start: aad, len: aad_len };
+    let out = Output { start: out, capacity: out_capacity, filled: out_len };
+    // SAFETY: the rules of the header.
+    unsafe {
+        transform(client, message, aad, out, err, |client, message, aad, out| {
+            client.decrypt(message, aad, text("expect", expect)?, out)
+        })
+    }
+}
+
+/// What the client knows of itself, as one JSON object: "client" (its name), "memory_tier" (how keys are kept),
+/// "cache" and "servers" (for each its "state", KMIP version, last error and latency). Does not block.
+///
+/// On success *out_json is to be freed with keystead_bytes_free(), else NULL.
+///
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_status(
+    client: *const keystead_client,
+    out_json: *mut *mut keystead_bytes,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish_handle(("out_json", out_json), err, || on_handle(client, |client| Terminated::json(&client.status()?)))
+    }
+}
+
+/// Drops the sessions of every key, so that nothing encrypted after a snapshot of the machine can repeat what was
+/// encrypted before it. Call it right before a planned snapshot. Keys stay usable. Does not block.
+///
+/// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; CLOSED; INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_quiesce(
+    client: *const keystead_client,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe { finish(err, || on_handle(client, |client| client.quiesce())) }
+}
