@@ -3,72 +3,321 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use zeroize::Zeroizing;
+
+use super::buffer::Buffer;
 use super::deadline::Deadline;
+use super::diagnosis::{self, Peer, Phase};
+use super::dial;
 use super::failure::Failure;
-use super::operation::Operation;
-use super::values::Version;
-use crate::config;
-use crate::error::Result;
+use super::message::{self, Credential, Head, Outcome};
+use super::operation::{DiscoverVersions, Operation};
+use super::tls::{self, Session, Trouble};
+use super::ttlv::Writer;
+use super::values::{ResultReason, Version};
+use crate::error::{Code, Error, Result};
+use crate::{config, memory};
+
+/// The longest request. The largest holds a few names.
+const MAXIMUM_REQUEST: usize = 16 << 10;
+/// A reply of usual size never makes its buffer grow.
+const USUAL_REPLY: usize = 16 << 10;
+
+type Outcomes<T> = Vec<std::result::Result<T, Failure>>;
 
 /// Opens connections to one configured server, and remembers the protocol version they agreed on.
-pub struct Connector {}
+pub struct Connector {
+    host: String,
+    port: u16,
+    server: Arc<str>,
+    rules: Arc<ClientConfig>,
+    name: ServerName<'static>,
+    credential: Option<Arc<Credential>>,
+    agreed: Arc<AgreedVersion>,
+}
 
 impl Connector {
     /// Prepares TLS. Does not block. Fails with `ConfigInvalid` for a host that is neither a name nor an
-    /// address, and with `CertificateInvalid` for an identity that TLS cannot use.
+    /// address, and with `CertificateInvalid` for CA certificates that TLS cannot use.
     pub fn new(server: &config::Server) -> Result<Connector> {
-        let _ = server;
-        unimplemented!()
+        // Brackets are how people write an IPv6 address next to a port.
+        let host = server.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&server.host);
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| {
+            let message = format!("server.host \"{host}\" is neither a host name nor an IP address; correct it");
+            Error::new(Code::ConfigInvalid, message)
+        })?;
+        let label =
+            if host.contains(':') { format!("[{host}]:{}", server.port) } else { format!("{host}:{}", server.port) };
+        let credential = server.user.as_ref().map(|user| {
+            let password = server.password.as_ref().map(|password| Zeroizing::new(password.expose().to_owned()));
+            Arc::new(Credential { user: user.clone(), password })
+        });
+        Ok(Connector {
+            host: host.to_owned(),
+            port: server.port,
+            server: label.into(),
+            rules: tls::rules(&server.tls)?,
+            name,
+            credential,
+            agreed: Arc::default(),
+        })
     }
 
     /// `host:port` as configured.
     pub fn server(&self) -> &str {
-        unimplemented!()
+        &self.server
     }
 
     /// Resolves the name, tries each of its addresses, shakes hands and, the first time, agrees on a
-    /// protocol version. Blocks until the deadline at most.
+    /// protocol version. Blocks until the deadline at most. `request_sent` is false in every failure.
     pub fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
-        let _ = deadline;
-        unimplemented!()
+        let addresses = dial::resolve(&self.host, self.port, deadline).map_err(|trouble| self.unresolved(&trouble))?;
+        let mut failures = Vec::new();
+        for (tried, address) in addresses.iter().enumerate() {
+            match self.open(*address, addresses.len() - tried - 1, deadline) {
+                Ok(connection) => return Ok(connection),
+                Err(failure) if !failure.code().is_transport() => return Err(failure),
+                Err(failure) => failures.push(failure),
+            }
+            if deadline.is_past() {
+                break;
+            }
+        }
+        Err(most_telling(failures))
+    }
+
+    fn open(&self, address: SocketAddr, others: usize, deadline: Deadline) -> std::result::Result<Connection, Failure> {
+        let peer = Peer { server: self.server.clone(), address };
+        let fail = |phase, trouble| Failure::new(diagnosis::explain(&peer, phase, &trouble), Some(address));
+        let socket = dial::connect(address, others, deadline).map_err(|trouble| fail(Phase::Connecting, trouble))?;
+        let session = Session::open(socket, self.rules.clone(), self.name.clone(), deadline)
+            .map_err(|trouble| fail(Phase::Handshake, trouble))?;
+        let mut connection = Connection {
+            peer,
+            session,
+            version: NEGOTIATION,
+            agreed: self.agreed.clone(),
+            credential: self.credential.clone(),
+            next_item: 1,
+            request: Writer::with_capacity(MAXIMUM_REQUEST),
+            reply: Buffer::new(USUAL_REPLY, message::MAXIMUM_REPLY + MAXIMUM_REQUEST),
+            usable: true,
+            phase: Phase::FirstReply,
+        };
+        connection.version = match self.agreed.get() {
+            Some(version) => version,
+            // The caller's own request was not sent yet.
+            None => connection.negotiate(deadline).map_err(|failure| Failure { request_sent: false, ..failure })?,
+        };
+        self.agreed.set(connection.version);
+        Ok(connection)
+    }
+
+    fn unresolved(&self, trouble: &Trouble) -> Failure {
+        let server = &self.server;
+        let error = match trouble {
+            Trouble::Socket(error) => {
+                Error::new(Code::Unreachable, format!("key server {server} {}", diagnosis::unreachable(error)))
+            }
+            _ => Error::new(
+                Code::Deadline,
+                format!(
+                    "the name of key server {server} was not resolved before the deadline; check DNS or use an address"
+                ),
+            ),
+        };
+        Failure::new(error, None)
+    }
+}
+
+/// An address that answered, however wrongly, says more than one that did not.
+fn most_telling(failures: Vec<Failure>) -> Failure {
+    let silent = |failure: &Failure| matches!(failure.code(), Code::Unreachable | Code::Deadline);
+    let telling = failures.iter().position(|failure| !silent(failure)).unwrap_or(0);
+    failures.into_iter().nth(telling).expect("a resolved name has an address that was tried")
+}
+
+/// Discover Versions exists since 1.1, so the question is put in that version.
+const NEGOTIATION: Version = Version::new(1, 1);
+
+/// The version that the server and we agreed on, shared by a connector and its connections; zero while
+/// unknown.
+#[derive(Default)]
+struct AgreedVersion(AtomicU32);
+
+impl AgreedVersion {
+    fn get(&self) -> Option<Version> {
+        let packed = self.0.load(Ordering::Relaxed);
+        (packed != 0).then(|| Version::new((packed >> 16) as u16, packed as u16))
+    }
+
+    fn set(&self, version: Version) {
+        self.0.store(u32::from(version.major) << 16 | u32::from(version.minor), Ordering::Relaxed);
+    }
+
+    /// The server may have been replaced by one of another version: the next connection asks again.
+    fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 }
 
 /// An open connection. After a failure of transport it is of no use any more: see `is_usable`.
-pub struct Connection {}
+pub struct Connection {
+    peer: Peer,
+    session: Session,
+    version: Version,
+    agreed: Arc<AgreedVersion>,
+    credential: Option<Arc<Credential>>,
+    next_item: u64,
+    request: Writer,
+    reply: Buffer,
+    usable: bool,
+    phase: Phase,
+}
 
 impl Connection {
     /// The server's address.
     pub fn peer(&self) -> SocketAddr {
-        unimplemented!()
+        self.peer.address
     }
 
     /// The protocol version that was agreed on.
     pub fn version(&self) -> Version {
-        unimplemented!()
+        self.version
     }
 
     /// Whether the connection still stands, as far as can be told without asking the server: servers close
     /// idle connections silently. Does not block.
     pub fn is_usable(&mut self) -> bool {
-        unimplemented!()
+        self.usable = self.usable && self.session.is_idle();
+        self.usable
     }
 
     /// Carries out one operation. Blocks until the deadline at most.
     pub fn call<O: Operation>(&mut self, operation: &O, deadline: Deadline) -> std::result::Result<O::Answer, Failure> {
-        let _ = (operation, deadline);
-        unimplemented!()
+        let mut answers = self.call_all(std::slice::from_ref(operation), deadline)?;
+        answers.pop().expect("one operation has one outcome")
     }
 
-    /// Carries out several operations in one request. A server goes on after one of them failed, or stops:
-    /// what it did not carry out is a failure of its own. Blocks until the deadline at most.
+    /// Carries out several operations in one request; the outcomes are in their order. A server goes on
+    /// after one of them failed, or stops: what it did not carry out is a failure of its own. Blocks until
+    /// the deadline at most.
     pub fn call_all<O: Operation>(
         &mut self,
         operations: &[O],
         deadline: Deadline,
-    ) -> std::result::Result<Vec<std::result::Result<O::Answer, Failure>>, Failure> {
-        let _ = (operations, deadline);
-        unimplemented!()
+    ) -> std::result::Result<Outcomes<O::Answer>, Failure> {
+        let outcomes = self.exchange(operations, deadline);
+        self.request.clear();
+        self.reply.clear();
+        self.reply.shrink_to(USUAL_REPLY);
+        if O::CARRIES_KEY {
+            memory::scrub::registers();
+            memory::scrub::stack();
+        }
+        outcomes
+    }
+
+    fn exchange<O: Operation>(
+        &mut self,
+        operations: &[O],
+        deadline: Deadline,
+    ) -> std::result::Result<Outcomes<O::Answer>, Failure> {
+        if operations.is_empty() {
+            return Ok(Vec::new());
+        }
+        let first_item = self.next_item;
+        self.next_item += operations.len() as u64;
+        let head = Head { version: self.version, credential: self.credential.as_deref(), first_item };
+        message::write_request(&mut self.request, &head, operations);
+        self.transfer(deadline)?;
+        let outcomes = match message::read_reply(self.reply.filled(), first_item, operations.len()) {
+            Ok(outcomes) => outcomes,
+            Err(error) => return Err(self.answered(diagnosis::answer(&self.peer, O::NAME, &error))),
+        };
+        // A reply that is complete and ours leaves the connection in order, whatever it says.
+        self.usable = true;
+        self.phase = Phase::Reply;
+        Ok(operations.iter().zip(outcomes).map(|(operation, outcome)| self.judge(operation, outcome)).collect())
+    }
+
+    /// Sends the request and receives the bytes of its reply. The connection is usable again only after
+    /// its reply was understood.
+    fn transfer(&mut self, deadline: Deadline) -> std::result::Result<(), Failure> {
+        let address = Some(self.peer.address);
+        if !std::mem::replace(&mut self.usable, false) {
+            let trouble = Trouble::Closed;
+            return Err(Failure::new(diagnosis::explain(&self.peer, Phase::Reply, &trouble), address));
+        }
+        let mut sent = false;
+        let transferred = match self.request.written() {
+            Ok(request) => self.session.send(request, deadline, &mut sent),
+            Err(error) => {
+                self.usable = true;
+                return Err(Failure::new(error, address));
+            }
+        };
+        let failed = |error| Failure { request_sent: sent, ..Failure::new(error, address) };
+        let explain = |trouble: Trouble| failed(diagnosis::explain(&self.peer, self.phase, &trouble));
+        transferred.map_err(explain)?;
+        loop {
+            match message::reply_length(self.reply.filled()) {
+                Ok(Some(length)) if length <= self.reply.filled().len() => return Ok(()),
+                Ok(_) => self.session.receive(&mut self.reply, deadline).map_err(explain)?,
+                Err(malformed) => return Err(failed(diagnosis::answer(&self.peer, "a request", &malformed.into()))),
+            }
+        }
+    }
+
+    /// What one outcome means to the caller.
+    fn judge<O: Operation>(
+        &self,
+        operation: &O,
+        outcome: Option<Outcome<'_>>,
+    ) -> std::result::Result<O::Answer, Failure> {
+        let Some(outcome) = outcome else {
+            let message = format!("{} stopped before {}, because an operation before it failed", self.peer, O::NAME);
+            return Err(self.answered(Error::new(Code::ServerRefused, message)));
+        };
+        let answer = match outcome.result {
+            _ if !outcome.is_about(O::CODE) => Err(Error::new(Code::ReplyMalformed, "it is about another operation")),
+            Ok(payload) => operation.read(payload),
+            Err(refusal) => {
+                if matches!(
+                    refusal.reason,
+                    Some(ResultReason::INVALID_MESSAGE | ResultReason::UNSUPPORTED_PROTOCOL_VERSION)
+                ) {
+                    self.agreed.forget();
+                }
+                let failure = self.answered(diagnosis::refusal(&self.peer, O::NAME, &refusal));
+                return Err(Failure { reason: refusal.reason, server_message: refusal.message, ..failure });
+            }
+        };
+        answer.map_err(|error| self.answered(diagnosis::answer(&self.peer, O::NAME, &error)))
+    }
+
+    /// A failure after the server answered.
+    fn answered(&self, error: Error) -> Failure {
+        Failure { request_sent: true, ..Failure::new(error, Some(self.peer.address)) }
+    }
+
+    /// The highest version that both sides speak. A server that does not know the question speaks 1.0.
+    fn negotiate(&mut self, deadline: Deadline) -> std::result::Result<Version, Failure> {
+        let offered = match self.call(&DiscoverVersions, deadline) {
+            Ok(offered) => offered,
+            Err(failure) if failure.code() == Code::Unsupported => return Ok(Version::new(1, 0)),
+            Err(failure) if failure.reason == Some(ResultReason::INVALID_MESSAGE) => return Ok(Version::new(1, 0)),
+            Err(failure) => return Err(failure),
+        };
+        let common = Version::SPOKEN.into_iter().find(|version| offered.contains(version));
+        common.ok_or_else(|| {
+            let message = format!("{} speaks none of KMIP 1.0 to 1.4; enable one of them on the server", self.peer);
+            self.answered(Error::new(Code::Unsupported, message))
+        })
     }
 }

@@ -9,8 +9,12 @@
 #![forbid(unsafe_code)]
 
 pub mod attributes;
+mod buffer;
+mod certificate;
 pub mod connection;
 pub mod deadline;
+mod diagnosis;
+mod dial;
 pub mod failure;
 pub mod message;
 pub mod operation;

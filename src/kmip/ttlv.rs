@@ -159,6 +159,11 @@ impl<'a> Reader<'a> {
         Ok(message)
     }
 
+    /// A structure without items.
+    pub fn empty() -> Reader<'a> {
+        Reader { rest: &[] }
+    }
+
     /// The next item, or `None` at the end of the structure.
     #[allow(clippy::should_implement_trait)] // Fallible, and a Copy iterator would surprise.
     pub fn next(&mut self) -> Result<Option<Item<'a>>> {

@@ -1,0 +1,175 @@
+//! Whether a server's certificate is to be trusted, and, if not, why in words that help.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_cert::der::Decode;
+
+use crate::error::Code;
+
+/// The usual verification (chain, dates, purpose, name), whose refusals are [`Distrust`].
+#[derive(Debug)]
+pub struct Verifier(pub Arc<WebPkiServerVerifier>);
+
+/// Why a certificate was not accepted: said while the certificate is at hand.
+#[derive(Debug)]
+pub struct Distrust {
+    pub code: Code,
+    /// Reads on from "key server X ".
+    pub why: String,
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for Distrust {}
+
+impl Distrust {
+    /// The one inside a refused handshake, if it was refused by us for the certificate.
+    pub fn of(error: &rustls::Error) -> Option<&Distrust> {
+        match error {
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => cause.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        verified.map_err(|error| match error {
+            rustls::Error::InvalidCertificate(error) => {
+                let distrust = explain(&error, end_entity, server_name);
+                CertificateError::Other(OtherError(Arc::new(distrust))).into()
+            }
+            other => other,
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+fn explain(error: &CertificateError, der: &CertificateDer<'_>, name: &ServerName<'_>) -> Distrust {
+    use CertificateError::*;
+    let facts = Facts::read(der);
+    let (code, why) = match error {
+        Expired | ExpiredContext { .. } => (
+            Code::ServerCertificateExpired,
+            format!("has a certificate that expired on {}; renew it on the server", facts.not_after),
+        ),
+        NotValidYet | NotValidYetContext { .. } => (
+            Code::ServerCertificateExpired,
+            format!(
+                "has a certificate that is not valid before {}; check the clocks of both machines",
+                facts.not_before
+            ),
+        ),
+        NotValidForName | NotValidForNameContext { .. } => (Code::ServerNameMismatch, misnamed(error, name)),
+        UnknownIssuer | BadSignature => (
+            Code::ServerUntrusted,
+            format!(
+                "has a certificate for {} that was issued by {}, not by a configured CA; check tls.ca_certificate, and \
+                 that this is your key server",
+                facts.subject, facts.issuer
+            ),
+        ),
+        InvalidPurpose | InvalidPurposeContext { .. } => (
+            Code::ServerUntrusted,
+            format!("has a certificate for {} that is not meant for servers; issue one with serverAuth", facts.subject),
+        ),
+        other => (
+            Code::ServerUntrusted,
+            format!("has a certificate for {} that cannot be accepted ({other}); issue another", facts.subject),
+        ),
+    };
+    Distrust { code, why }
+}
+
+fn misnamed(error: &CertificateError, name: &ServerName<'_>) -> String {
+    let presented = match error {
+        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
+            printable(&presented.join(", "))
+        }
+        _ => "no name in its subjectAltName".into(),
+    };
+    let expected = name.to_str();
+    format!(
+        "has a certificate for {presented}, which does not cover {expected}; set server.host to one of its names, or issue \
+         a certificate whose subjectAltName holds {expected}"
+    )
+}
+
+/// What a refused certificate says of itself.
+struct Facts {
+    subject: String,
+    issuer: String,
+    not_before: String,
+    not_after: String,
+}
+
+impl Facts {
+    fn read(der: &CertificateDer<'_>) -> Facts {
+        let Ok(certificate) = x509_cert::Certificate::from_der(der) else {
+            let unreadable = || String::from("(unreadable)");
+            return Facts {
+                subject: unreadable(),
+                issuer: unreadable(),
+                not_before: unreadable(),
+                not_after: unreadable(),
+            };
+        };
+        let certificate = certificate.tbs_certificate;
+        Facts {
+            subject: quoted(&certificate.subject.to_string()),
+            issuer: quoted(&certificate.issuer.to_string()),
+            not_before: certificate.validity.not_before.to_string(),
+            not_after: certificate.validity.not_after.to_string(),
+        }
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", printable(name))
+}
+
+/// What a stranger wrote, fit for a line of a log.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 200;
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
+}
