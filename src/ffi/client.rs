@@ -46,8 +46,8 @@ pub unsafe extern "C" fn keystead_client_open(
 }
 
 /// Closes a client: wipes its keys, ends its connections, writes its last record. Every later call on it, and
-/// every use of a key that came from it, says KEYSTEAD_E_CLOSED, as do the calls that are still waiting for a key
-/// server. Closing again does nothing. The client is still to be freed. Blocks on files only.
+/// every use of a key that came from it, says KEYSTEAD_E_CLOSED. Closing again does nothing. The client is still
+/// to be freed. Blocks on files only.
 ///
 /// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if the last record could not be written (the
 /// client is closed all the same); INTERNAL.
@@ -60,8 +60,8 @@ pub unsafe extern "C" fn keystead_client_close(
     unsafe { finish(err, || on_handle(client, |client| client.close())) }
 }
 
-/// Frees a client, closing it if that was not done; NULL is ignored. Only keystead_client_close() can say that
-/// the last record could not be written. Its keys stay valid handles and are freed on their own. Does not block.
+/// Frees a client; NULL is ignored. Call keystead_client_close() before, which can say that the last record could
+/// not be written. From now on its keys say KEYSTEAD_E_CLOSED; they are freed on their own. Does not block.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_free(client: *mut keystead_client) {
     // SAFETY: the rules of the header.
@@ -148,8 +148,9 @@ pub unsafe extern "C" fn keystead_client_decrypt(
     }
 }
 
-/// What the client knows of itself, as one JSON object: "client" (its name), "memory_tier" (how keys are kept),
-/// "cache" and "servers" (for each its "state", KMIP version, last error and latency). Does not block.
+/// What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
+/// "memory_tier" (how the memory that keys are in is protected), "cache", and "servers" (for each its "state", KMIP
+/// version, last error and latency). Does not block.
 ///
 /// On success *out_json is to be freed with keystead_bytes_free(), else NULL.
 ///

@@ -14,14 +14,12 @@ mod arguments;
 mod entry;
 mod handle;
 
+pub mod bytes;
+pub mod client;
+pub mod error;
+pub mod key;
+pub mod message;
 pub mod status;
 
-pub mod error;
-
-pub mod bytes;
-
-pub mod client;
-
-pub mod key;
-
-pub mod message;
+#[cfg(test)]
+mod tests;
