@@ -1,0 +1,331 @@
+"""The C interface, generated from include/keystead.h by generate_abi.py; do not edit."""
+
+from __future__ import annotations
+
+from ctypes import CDLL, POINTER, c_char_p, c_int32, c_size_t, c_void_p
+from enum import IntEnum
+from typing import Any
+
+
+class Code(IntEnum):
+    """Why a call failed. Later versions of the library may return codes that are not listed here."""
+
+    # An argument is missing, malformed or out of range.
+    INVALID_ARGUMENT = 101
+
+    # The client or key is NULL, freed, or a pointer to something else.
+    INVALID_HANDLE = 102
+
+    # The output buffer is too small; the size needed was written to *out_len.
+    BUFFER_TOO_SMALL = 103
+
+    # The client or key was made before a fork; open a client in the child.
+    FORKED = 104
+
+    # The client was closed.
+    CLOSED = 105
+
+    # The configuration is not valid TOML, or holds a key or value that is not in the schema.
+    CONFIG_INVALID = 201
+
+    # A file of the configuration cannot be read.
+    CONFIG_UNREADABLE = 202
+
+    # A file's owner, mode, type or folder lets others read or change it.
+    FILE_EXPOSED = 203
+
+    # A certificate or private key cannot be used, or they do not belong together.
+    CERTIFICATE_INVALID = 204
+
+    # The policy "strict" forbids this.
+    POLICY_REFUSED = 205
+
+    # No configured key server answered; the detail lists every attempt.
+    NO_SERVER = 301
+
+    # The key server could not be reached: name not found, refused, unreachable.
+    UNREACHABLE = 302
+
+    # The deadline passed.
+    DEADLINE = 303
+
+    # The server's certificate was not issued by the configured CA.
+    SERVER_UNTRUSTED = 304
+
+    # The server's certificate is expired or not yet valid.
+    SERVER_CERTIFICATE_EXPIRED = 305
+
+    # The server's certificate is for another name.
+    SERVER_NAME_MISMATCH = 306
+
+    # The server refused our client certificate.
+    CLIENT_CERTIFICATE_REFUSED = 307
+
+    # The server does not speak TLS on this port.
+    NOT_TLS = 308
+
+    # The TLS handshake or connection failed for another reason.
+    TLS_FAILED = 309
+
+    # The connection ended before the whole reply had come.
+    CONNECTION_LOST = 310
+
+    # The reply is not valid KMIP.
+    REPLY_MALFORMED = 311
+
+    # The key server has no such key.
+    KEY_NOT_FOUND = 401
+
+    # The key server refused the operation.
+    SERVER_REFUSED = 402
+
+    # The key server, or the KMIP version it speaks, lacks the operation.
+    UNSUPPORTED = 403
+
+    # The key server's answer contradicts the request: another name, algorithm or length.
+    ANSWER_UNEXPECTED = 404
+
+    # The key server denied permission to this client.
+    PERMISSION_DENIED = 405
+
+    # Two active keys carry the same name and version.
+    KEY_AMBIGUOUS = 406
+
+    # The data was altered, belongs to another key or context, or is not a message at all.
+    NOT_AUTHENTIC = 501
+
+    # The message names another key than the one expected or given.
+    WRONG_KEY = 502
+
+    # The key's state forbids this use.
+    KEY_STATE = 503
+
+    # The key's state could not be verified for longer than max_stale.
+    KEY_STALE = 504
+
+    # The key material is printable, constant or otherwise not random.
+    KEY_WEAK = 505
+
+    # The algorithm or key length is not allowed.
+    ALGORITHM_REFUSED = 506
+
+    # A fault of the library itself; the client or key is not usable any more.
+    INTERNAL = 901
+
+    # No locked memory is left for keys.
+    MEMORY_EXHAUSTED = 902
+
+    # A system call failed.
+    SYSTEM = 903
+
+    # The log or the audit trail could not be written, and the configuration refuses unlogged work.
+    LOG_FAILED = 904
+
+
+class Library:
+    """The functions of the library, without their prefix."""
+
+    def __init__(self, dll: CDLL) -> None:
+
+        self.version: Any = dll.keystead_version
+        self.version.restype = c_char_p
+        self.version.argtypes = []
+
+        self.status_name: Any = dll.keystead_status_name
+        self.status_name.restype = c_char_p
+        self.status_name.argtypes = [
+            c_int32,  # keystead_status status
+        ]
+
+        self.error_code: Any = dll.keystead_error_code
+        self.error_code.restype = c_int32
+        self.error_code.argtypes = [
+            c_void_p,  # const keystead_error *error
+        ]
+
+        self.error_message: Any = dll.keystead_error_message
+        self.error_message.restype = c_char_p
+        self.error_message.argtypes = [
+            c_void_p,  # const keystead_error *error
+        ]
+
+        self.error_detail: Any = dll.keystead_error_detail
+        self.error_detail.restype = c_char_p
+        self.error_detail.argtypes = [
+            c_void_p,  # const keystead_error *error
+        ]
+
+        self.error_is_retryable: Any = dll.keystead_error_is_retryable
+        self.error_is_retryable.restype = c_int32
+        self.error_is_retryable.argtypes = [
+            c_void_p,  # const keystead_error *error
+        ]
+
+        self.error_free: Any = dll.keystead_error_free
+        self.error_free.restype = None
+        self.error_free.argtypes = [
+            c_void_p,  # keystead_error *error
+        ]
+
+        self.bytes_data: Any = dll.keystead_bytes_data
+        self.bytes_data.restype = c_void_p
+        self.bytes_data.argtypes = [
+            c_void_p,  # const keystead_bytes *bytes
+        ]
+
+        self.bytes_len: Any = dll.keystead_bytes_len
+        self.bytes_len.restype = c_size_t
+        self.bytes_len.argtypes = [
+            c_void_p,  # const keystead_bytes *bytes
+        ]
+
+        self.bytes_free: Any = dll.keystead_bytes_free
+        self.bytes_free.restype = None
+        self.bytes_free.argtypes = [
+            c_void_p,  # keystead_bytes *bytes
+        ]
+
+        self.client_open: Any = dll.keystead_client_open
+        self.client_open.restype = c_int32
+        self.client_open.argtypes = [
+            c_char_p,  # const char *config_path
+            POINTER(c_void_p),  # keystead_client **out_client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_close: Any = dll.keystead_client_close
+        self.client_close.restype = c_int32
+        self.client_close.argtypes = [
+            c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_free: Any = dll.keystead_client_free
+        self.client_free.restype = None
+        self.client_free.argtypes = [
+            c_void_p,  # keystead_client *client
+        ]
+
+        self.client_key: Any = dll.keystead_client_key
+        self.client_key.restype = c_int32
+        self.client_key.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_create_key: Any = dll.keystead_client_create_key
+        self.client_create_key.restype = c_int32
+        self.client_create_key.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_decrypt: Any = dll.keystead_client_decrypt
+        self.client_decrypt.restype = c_int32
+        self.client_decrypt.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            c_char_p,  # const char *expect
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_status: Any = dll.keystead_client_status
+        self.client_status.restype = c_int32
+        self.client_status.argtypes = [
+            c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # keystead_bytes **out_json
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_quiesce: Any = dll.keystead_client_quiesce
+        self.client_quiesce.restype = c_int32
+        self.client_quiesce.argtypes = [
+            c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_id: Any = dll.keystead_key_id
+        self.key_id.restype = c_int32
+        self.key_id.argtypes = [
+            c_void_p,  # const keystead_key *key
+            POINTER(c_void_p),  # keystead_bytes **out_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_encrypted_size: Any = dll.keystead_key_encrypted_size
+        self.key_encrypted_size.restype = c_size_t
+        self.key_encrypted_size.argtypes = [
+            c_void_p,  # const keystead_key *key
+            c_size_t,  # size_t plaintext_len
+        ]
+
+        self.key_encrypt: Any = dll.keystead_key_encrypt
+        self.key_encrypt.restype = c_int32
+        self.key_encrypt.argtypes = [
+            c_void_p,  # const keystead_key *key
+            c_void_p,  # const uint8_t *plaintext
+            c_size_t,  # size_t plaintext_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_decrypt: Any = dll.keystead_key_decrypt
+        self.key_decrypt.restype = c_int32
+        self.key_decrypt.argtypes = [
+            c_void_p,  # const keystead_key *key
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_free: Any = dll.keystead_key_free
+        self.key_free.restype = None
+        self.key_free.argtypes = [
+            c_void_p,  # keystead_key *key
+        ]
+
+        self.message_decrypted_size: Any = dll.keystead_message_decrypted_size
+        self.message_decrypted_size.restype = c_int32
+        self.message_decrypted_size.argtypes = [
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.message_key_id: Any = dll.keystead_message_key_id
+        self.message_key_id.restype = c_int32
+        self.message_key_id.argtypes = [
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            POINTER(c_void_p),  # keystead_bytes **out_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.message_inspect: Any = dll.keystead_message_inspect
+        self.message_inspect.restype = c_int32
+        self.message_inspect.argtypes = [
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            POINTER(c_void_p),  # keystead_bytes **out_json
+            POINTER(c_void_p),  # keystead_error **err
+        ]

@@ -1,0 +1,235 @@
+"""Clients and keys."""
+
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from ctypes import byref, c_size_t, c_void_p
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._abi import Code
+from ._errors import argument_error
+from ._library import Borrowed, borrow, check, library, new_bytes, take_text, text_argument
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Buffer, Self
+
+
+class _Handle:
+    """Owns a handle of the library and frees it when nobody can use it any more.
+
+    Closing does not free: a call on a closed client reaches the library, which answers CLOSED. Nothing is freed while
+    the interpreter exits, when another thread might still be inside a call.
+    """
+
+    def __init__(self, handle: c_void_p, free: Any) -> None:
+        self._handle = handle
+        weakref.finalize(self, free, handle).atexit = False
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} can be neither copied nor pickled; key bytes never leave the library")
+
+
+class Key(_Handle):
+    """A key that is ready to use: it encrypts and decrypts with the CPU alone, in any number of threads.
+
+    It comes from `Client.key` or `Client.create_key`, and follows its name: once that is rotated, it encrypts with the
+    newest version.
+    """
+
+    def __init__(self, handle: c_void_p) -> None:
+        functions = library()
+        super().__init__(handle, functions.key_free)
+        self._size = functions.key_encrypted_size
+        self._encrypt = functions.key_encrypt
+        self._decrypt = functions.key_decrypt
+
+    @property
+    def id(self) -> str:
+        """The name and version that new messages get: "customer-42/3"."""
+        text, error = c_void_p(), c_void_p()
+        check(library().key_id(self._handle, byref(text), byref(error)), error)
+        return take_text(text)
+
+    def encrypt(self, plaintext: Buffer, aad: Buffer = b"") -> bytes:
+        """The message for a plaintext. `aad` is not stored, but must be the same when the message is decrypted: give
+        what the value belongs to (table, row, column), so that it is refused anywhere else."""
+        source, context = borrow(plaintext), borrow(aad)
+        length, error = c_size_t(), c_void_p()
+        size = self._size(self._handle, len(source))
+        while True:
+            out = new_bytes(None, size)
+            status = self._encrypt(
+                self._handle, source, len(source), context, len(context), out, size, byref(length), byref(error)
+            )
+            if status != Code.BUFFER_TOO_SMALL:
+                break
+            # The key was rotated since its size was asked, and its version has one digit more.
+            size = length.value
+            library().error_free(error)
+        check(status, error)
+        return _shortened(out, length.value)
+
+    def decrypt(self, message: Buffer, aad: Buffer = b"") -> bytes:
+        """The plaintext of a message of this key and version. `Client.decrypt` finds the key of any message."""
+        source, context = borrow(message), borrow(aad)
+        length, error = c_size_t(), c_void_p()
+        size = _decrypted_size(source)
+        out = new_bytes(None, size)
+        status = self._decrypt(
+            self._handle, source, len(source), context, len(context), out, size, byref(length), byref(error)
+        )
+        check(status, error)
+        return _shortened(out, length.value)
+
+    def encrypted_size(self, plaintext_size: int) -> int:
+        """The size of the message for a plaintext of this size; 0 if no message can hold that much."""
+        return int(self._size(self._handle, plaintext_size))
+
+    def encrypt_into(self, plaintext: Buffer, buffer: Buffer, aad: Buffer = b"") -> int:
+        """Writes the message to the front of a writable buffer, and returns its size."""
+        source, context, target = borrow(plaintext), borrow(aad), Borrowed(buffer, writable=True)
+        length, error = c_size_t(), c_void_p()
+        status = self._encrypt(
+            self._handle, source, len(source), context, len(context), target, len(target), byref(length), byref(error)
+        )
+        check(status, error)
+        return length.value
+
+    def decrypt_into(self, message: Buffer, buffer: Buffer, aad: Buffer = b"") -> int:
+        """Writes the plaintext to the front of a writable buffer, and returns its size."""
+        source, context, target = borrow(message), borrow(aad), Borrowed(buffer, writable=True)
+        length, error = c_size_t(), c_void_p()
+        status = self._decrypt(
+            self._handle, source, len(source), context, len(context), target, len(target), byref(length), byref(error)
+        )
+        check(status, error)
+        return length.value
+
+
+class Client(_Handle):
+    """One opened configuration: its key servers, key cache, log and audit trail.
+
+    An application opens one and shares it among its threads. Opening never waits for a key server.
+    """
+
+    def __init__(self, config: str | os.PathLike[str]) -> None:
+        functions = library()
+        handle, error = c_void_p(), c_void_p()
+        check(functions.client_open(_path_argument(config), byref(handle), byref(error)), error)
+        super().__init__(handle, functions.client_free)
+
+    def key(self, name: str) -> Key:
+        """The newest active version of a key, from the cache or from the key servers."""
+        return self._key(library().client_key, name)
+
+    def create_key(self, name: str) -> Key:
+        """Makes a key on the key server. Where the name has one already, gives that, so that any number of processes
+        may call it for one name."""
+        return self._key(library().client_create_key, name)
+
+    def _key(self, function: Any, name: str) -> Key:
+        handle, error = c_void_p(), c_void_p()
+        check(function(self._handle, text_argument(name, "the key's name"), byref(handle), byref(error)), error)
+        return Key(handle)
+
+    def decrypt(self, message: Buffer, aad: Buffer = b"", *, expect: str) -> bytes:
+        """The plaintext of a message, with the key that it names, if that name matches `expect`: a key's name, the
+        beginning of one ("customer-*"), or "*".
+
+        Expect as little as possible, so that a value of one customer cannot be slipped into another's row.
+        """
+        source = borrow(message)
+        size = _decrypted_size(source)
+        out = new_bytes(None, size)
+        return _shortened(out, self._decrypt(source, aad, expect, out, size))
+
+    def decrypt_into(self, message: Buffer, buffer: Buffer, aad: Buffer = b"", *, expect: str) -> int:
+        """Writes the plaintext to the front of a writable buffer, and returns its size."""
+        target = Borrowed(buffer, writable=True)
+        return self._decrypt(borrow(message), aad, expect, target, len(target))
+
+    def _decrypt(self, source: bytes | Borrowed, aad: Buffer, expect: str, out: bytes | Borrowed, size: int) -> int:
+        context, pattern = borrow(aad), text_argument(expect, "the expected name")
+        length, error = c_size_t(), c_void_p()
+        status = library().client_decrypt(
+            self._handle,
+            source,
+            len(source),
+            context,
+            len(context),
+            pattern,
+            out,
+            size,
+            byref(length),
+            byref(error),
+        )
+        check(status, error)
+        return length.value
+
+    def status(self) -> dict[str, Any]:
+        """What the client knows of itself: "client", "memory_tier", "cache", "servers"."""
+        text, error = c_void_p(), c_void_p()
+        check(library().client_status(self._handle, byref(text), byref(error)), error)
+        status: dict[str, Any] = json.loads(take_text(text))
+        return status
+
+    def quiesce(self) -> None:
+        """Call it right before a planned snapshot of the machine: nothing encrypted after it repeats what was encrypted
+        before. Keys stay usable."""
+        error = c_void_p()
+        check(library().client_quiesce(self._handle, byref(error)), error)
+
+    def close(self) -> None:
+        """Wipes the keys, ends the connections, writes the last record. Closing twice is allowed; every other use of
+        the client and of its keys raises `ClosedError`."""
+        error = c_void_p()
+        check(library().client_close(self._handle, byref(error)), error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def inspect(message: Buffer) -> dict[str, Any]:
+    """Everything a message says of itself. Needs no key, and so proves nothing."""
+    source = borrow(message)
+    text, error = c_void_p(), c_void_p()
+    check(library().message_inspect(source, len(source), byref(text), byref(error)), error)
+    described: dict[str, Any] = json.loads(take_text(text))
+    return described
+
+
+def decrypted_size(message: Buffer) -> int:
+    """The size of a message's plaintext. Needs no key, and so proves nothing."""
+    return _decrypted_size(borrow(message))
+
+
+def _decrypted_size(source: bytes | Borrowed) -> int:
+    length, error = c_size_t(), c_void_p()
+    check(library().message_decrypted_size(source, len(source), byref(length), byref(error)), error)
+    return length.value
+
+
+def version() -> str:
+    """The version of the shared library."""
+    text: str = library().version().decode()
+    return text
+
+
+def _shortened(out: bytes, length: int) -> bytes:
+    return out if len(out) == length else out[:length]
+
+
+def _path_argument(path: str | os.PathLike[str]) -> bytes:
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise argument_error("the path of the configuration holds a NUL character")
+    return encoded
