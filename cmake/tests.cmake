@@ -1,0 +1,119 @@
+# The tests, in every language, the checks of form, and the demo. Each test is one line of ctest's output.
+enable_testing()
+
+# Python with the key servers of the tests: PyKMIP, from PyPI.
+set(VENV "${PROJECT_BINARY_DIR}/venv")
+set(VENV_PYTHON "${VENV}/bin/python")
+set(requirements "${PROJECT_SOURCE_DIR}/tests/requirements.txt")
+add_custom_command(
+  OUTPUT "${VENV}/stamp"
+  COMMAND "${KEYSTEAD_PYTHON}" -m venv --clear "${VENV}"
+  COMMAND "${VENV_PYTHON}" -m pip install --quiet --disable-pip-version-check -r "${requirements}"
+  COMMAND "${CMAKE_COMMAND}" -E touch "${VENV}/stamp"
+  DEPENDS "${requirements}"
+  COMMENT "Making build/venv: installing the key servers of the tests (PyKMIP) from PyPI"
+  USES_TERMINAL VERBATIM)
+add_custom_target(venv DEPENDS "${VENV}/stamp")
+
+# What any test or example may want to know.
+set(test_environment
+    "KEYSTEAD_BUILD=${PROJECT_BINARY_DIR}" "KEYSTEAD_LIBRARY=${KEYSTEAD_LIBRARY}" "KEYSTEAD_COMMAND=${KEYSTEAD_COMMAND}"
+    "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
+    "PYTHONPATH=${PROJECT_SOURCE_DIR}/bindings/python:${PROJECT_SOURCE_DIR}/tests/servers" "PYTHONDONTWRITEBYTECODE=1")
+set(key_servers "${VENV_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/servers/keyservers.py")
+
+# keystead_test(NAME SECONDS COMMAND...): a test that fails after so many seconds.
+function(keystead_test name seconds)
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${seconds} ENVIRONMENT "${test_environment}")
+endfunction()
+
+# keystead_python_tests(NAME SECONDS FOLDER): the unittest modules of a folder.
+function(keystead_python_tests name seconds folder)
+  keystead_test(${name} ${seconds} "${VENV_PYTHON}" -W ignore -m unittest discover -s "${folder}" -t "${folder}")
+endfunction()
+
+# Form. `check` is the formatters and linters in one command, `format` repairs what they can.
+set(rust_lint "${KEYSTEAD_CARGO}" clippy --release --all-targets ${KEYSTEAD_CARGO_ARGS} -- -D warnings)
+add_custom_target(
+  check
+  COMMAND "${KEYSTEAD_CARGO}" fmt --check
+  COMMAND "${VENV}/bin/ruff" format --check .
+  COMMAND "${VENV}/bin/ruff" check .
+  COMMAND "${VENV}/bin/mypy" --cache-dir "${PROJECT_BINARY_DIR}/mypy"
+  COMMAND ${rust_lint}
+  WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+  COMMENT "Checking form: rustfmt, ruff, mypy --strict, clippy (cmake --build build --target format repairs the first two)"
+  USES_TERMINAL VERBATIM)
+add_dependencies(check venv)
+add_custom_target(
+  format
+  COMMAND "${KEYSTEAD_CARGO}" fmt
+  COMMAND "${VENV}/bin/ruff" check --fix-only .
+  COMMAND "${VENV}/bin/ruff" format .
+  WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+  COMMENT "Repairing form: rustfmt, ruff"
+  USES_TERMINAL VERBATIM)
+add_dependencies(format venv)
+keystead_test(format 400 "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check)
+
+# Rust. Compiled with the build, so that a test's time is its own.
+set(rust_test "${KEYSTEAD_CARGO}" test --release ${KEYSTEAD_CARGO_ARGS})
+add_custom_target(
+  rust_tests
+  COMMAND ${rust_test} --no-run
+  WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
+  COMMENT "Compiling the Rust tests"
+  USES_TERMINAL VERBATIM)
+add_dependencies(rust_tests cargo)
+keystead_test(layers 60 ${rust_test} --test layers)
+keystead_test(header 60 ${rust_test} --test header)
+keystead_test(rust 400 ${rust_test})
+
+# The library as it is shipped, and as its users meet it.
+keystead_python_tests(symbols 60 tests/abi)
+keystead_python_tests(consumers 120 tests/consumers)
+
+# The key servers' harness itself.
+keystead_python_tests(servers 120 tests/servers)
+
+# C: each file of tests/c is a program, run with key servers; each of examples/c is compiled.
+function(keystead_c_program target source folder)
+  add_executable(${target} ${source})
+  target_link_libraries(${target} PRIVATE keystead)
+  target_compile_options(${target} PRIVATE -std=c11 -Wall -Wextra -Wpedantic -Werror)
+  target_compile_definitions(${target} PRIVATE _POSIX_C_SOURCE=200809L)
+  get_filename_component(name ${source} NAME_WE)
+  set_target_properties(
+    ${target} PROPERTIES OUTPUT_NAME ${name} RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${folder}")
+endfunction()
+find_package(Threads)
+file(GLOB sources CONFIGURE_DEPENDS tests/c/*.c)
+foreach(source IN LISTS sources)
+  get_filename_component(name ${source} NAME_WE)
+  keystead_c_program(c_${name} ${source} tests/c)
+  target_link_libraries(c_${name} PRIVATE Threads::Threads)
+  keystead_test(c_${name} 120 ${key_servers} run -- $<TARGET_FILE:c_${name}>)
+endforeach()
+set(c_examples "")
+file(GLOB sources CONFIGURE_DEPENDS examples/c/*.c)
+foreach(source IN LISTS sources)
+  get_filename_component(name ${source} NAME_WE)
+  keystead_c_program(example_c_${name} ${source} examples/c)
+  list(APPEND c_examples example_c_${name})
+endforeach()
+
+# Python.
+if(EXISTS "${PROJECT_SOURCE_DIR}/bindings/python/tests")
+  keystead_python_tests(python 240 bindings/python/tests)
+endif()
+
+# The quick start. A target and not a test, because ctest would hide its page.
+set(quick_start "${PROJECT_SOURCE_DIR}/examples/quickstart/run.py")
+if(EXISTS "${quick_start}")
+  set(demo_command "${CMAKE_COMMAND}" -E env ${test_environment} "${VENV_PYTHON}" "${quick_start}")
+else()
+  set(demo_command "${CMAKE_COMMAND}" -E echo "The quick start has not arrived yet.")
+endif()
+add_custom_target(demo COMMAND ${demo_command} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}" USES_TERMINAL VERBATIM)
+add_dependencies(demo keystead venv ${c_examples})
