@@ -19,7 +19,7 @@ add_custom_target(venv DEPENDS "${VENV}/stamp")
 set(test_environment
     "KEYSTEAD_BUILD=${PROJECT_BINARY_DIR}" "KEYSTEAD_LIBRARY=${KEYSTEAD_LIBRARY}" "KEYSTEAD_COMMAND=${KEYSTEAD_COMMAND}"
     "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
-    "PYTHONPATH=${PROJECT_SOURCE_DIR}/bindings/python:${PROJECT_SOURCE_DIR}/tests/servers" "PYTHONDONTWRITEBYTECODE=1")
+    "PYTHONPATH=${PROJECT_SOURCE_DIR}/bindings/python/src:${PROJECT_SOURCE_DIR}/tests/servers" "PYTHONDONTWRITEBYTECODE=1")
 set(key_servers "${VENV_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/servers/keyservers.py")
 
 # keystead_test(NAME SECONDS COMMAND...): a test that fails after so many seconds.
