@@ -12,12 +12,6 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// The kernel's number of the calling thread.
-pub fn thread_id() -> i32 {
-    // SAFETY: gettid takes nothing and cannot fail.
-    unsafe { libc::gettid() }
-}
-
 /// Fills `out` with bytes from the operating system's generator. Blocks only before the system is seeded.
 pub fn fill_random(out: &mut [u8]) -> std::io::Result<()> {
     let mut filled = 0;

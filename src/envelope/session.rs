@@ -99,12 +99,14 @@ pub(super) fn iv(counter: u32, ticks: u64) -> [u8; IV_SIZE] {
 pub(super) struct Sessions {
     current: ArcSwapOption<Session>,
     renewal: Mutex<()>,
+    /// Asked for once; a key is of no use in another process.
+    process: u32,
 }
 
 impl Sessions {
     /// None yet: the first message makes the first one.
     pub fn new() -> Sessions {
-        Sessions { current: ArcSwapOption::empty(), renewal: Mutex::new(()) }
+        Sessions { current: ArcSwapOption::empty(), renewal: Mutex::new(()), process: std::process::id() }
     }
 
     /// A turn in the current session, or in a new one that `make` derives from a fresh salt.
@@ -120,7 +122,7 @@ impl Sessions {
             if let Some(counter) = session.as_ref().and_then(|session| session.take(bytes, now)) {
                 return Ok(Turn { session, counter });
             }
-            self.renew(&session, || make(&fresh_salt()?, now))?;
+            self.renew(&session, || make(&fresh_salt(self.process)?, now))?;
         }
     }
 
@@ -151,7 +153,7 @@ impl Sessions {
 
 /// 128 bits that no other session has. Several sources, so that a clone of the machine or a generator that
 /// repeats itself does not repeat a salt.
-fn fresh_salt() -> Result<[u8; SALT_SIZE]> {
+fn fresh_salt(process: u32) -> Result<[u8; SALT_SIZE]> {
     let mut seed = [0; 32];
     platform::fill_random(&mut seed).map_err(|error| {
         Error::new(Code::System, format!("no salt for a new session: getrandom failed ({error}); try again"))
@@ -161,8 +163,8 @@ fn fresh_salt() -> Result<[u8; SALT_SIZE]> {
     sources.update(&seed);
     sources.update(&platform::processor_random().unwrap_or_default().to_ne_bytes());
     sources.update(&since_1970.as_nanos().to_ne_bytes());
-    sources.update(&std::process::id().to_ne_bytes());
-    sources.update(&platform::thread_id().to_ne_bytes());
+    sources.update(&process.to_ne_bytes());
+    sources.update(format!("{:?}", std::thread::current().id()).as_bytes());
     seed.zeroize();
     let mut salt = [0; SALT_SIZE];
     salt.copy_from_slice(&sources.finish().as_ref()[..SALT_SIZE]);
@@ -267,7 +269,7 @@ mod tests {
 
     #[test]
     fn no_salt_comes_twice() {
-        let salts: std::collections::HashSet<_> = (0..1000).map(|_| fresh_salt().unwrap()).collect();
+        let salts: std::collections::HashSet<_> = (0..1000).map(|_| fresh_salt(1).unwrap()).collect();
         assert_eq!(salts.len(), 1000);
     }
 }

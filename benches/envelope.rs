@@ -1,0 +1,186 @@
+//! What a message costs over raw AES-256-GCM. How to read it: `benches/README.md`.
+//!
+//! `cargo bench --bench envelope` measures with criterion; `cargo bench --bench envelope -- --ratios` compares with the
+//! limits: both sides of a ratio take turns in short rounds, so that other work on the machine hits both alike.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use keystead::envelope::{Key, KeyId};
+use keystead::memory::slot::Slot;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
+const KEY: [u8; 32] = *b"a constant for measuring, no key";
+const PAGE: usize = 4096;
+
+/// Size of the plaintext, and how often the time of raw AES-256-GCM a message may take.
+const SIZES: [(usize, f64); 4] = [(64, 1.6), (1 << 10, 1.3), (64 << 10, 1.25), (1 << 20, 1.4)];
+const WORST_ALIGNMENT: f64 = 1.15;
+const DECRYPT: f64 = 1.15;
+const NEW_SESSION: Duration = Duration::from_micros(2);
+
+/// How many messages of different sessions take turns, so that none is found among the opened ones.
+const SESSIONS: usize = 2048;
+
+type Work<'a> = Box<dyn FnMut() + 'a>;
+
+fn key() -> Key {
+    Key::new(KeyId::new("0123456789abcdef", 1).unwrap(), Slot::copy_of(&KEY).unwrap())
+}
+
+/// A buffer whose first byte lies `offset` bytes behind the start of a page.
+struct Aligned {
+    all: Vec<u8>,
+    start: usize,
+    size: usize,
+}
+
+impl Aligned {
+    fn new(size: usize, offset: usize) -> Aligned {
+        let all = vec![1; size + 2 * PAGE];
+        let start = all.as_ptr().align_offset(PAGE) + offset;
+        Aligned { all, start, size }
+    }
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.all[self.start..][..self.size]
+    }
+}
+
+fn ring_seal<'a>(n: usize) -> Work<'a> {
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &KEY).unwrap());
+    let mut buffer = Aligned::new(n, 0);
+    let mut counter = 0_u128;
+    Box::new(move || {
+        counter += 1;
+        let nonce = Nonce::assume_unique_for_key(counter.to_le_bytes()[..12].try_into().unwrap());
+        black_box(key.seal_in_place_separate_tag(nonce, Aad::empty(), black_box(buffer.bytes())).unwrap());
+    })
+}
+
+/// Encrypts from the start of a page to `offset` bytes behind the start of one.
+fn encrypt(key: &Key, n: usize, offset: usize) -> Work<'_> {
+    let mut plaintext = Aligned::new(n, 0);
+    let mut out = Aligned::new(key.encrypted_size(n).unwrap(), offset);
+    Box::new(move || {
+        black_box(key.encrypt(black_box(plaintext.bytes()), b"", out.bytes()).unwrap());
+    })
+}
+
+fn message(key: &Key, n: usize) -> Vec<u8> {
+    let mut out = vec![0; key.encrypted_size(n).unwrap()];
+    key.encrypt(&vec![1; n], b"", &mut out).unwrap();
+    out
+}
+
+fn decrypt(key: &Key, n: usize) -> Work<'_> {
+    let message = message(key, n);
+    let mut out = Aligned::new(n, 0);
+    Box::new(move || {
+        black_box(key.decrypt(black_box(&message), b"", out.bytes()).unwrap());
+    })
+}
+
+fn decrypt_new_sessions(key: &Key, n: usize) -> Work<'_> {
+    let messages: Vec<Vec<u8>> = (0..SESSIONS)
+        .map(|_| {
+            key.quiesce();
+            message(key, n)
+        })
+        .collect();
+    let mut out = Aligned::new(n, 0);
+    let mut turn = 0;
+    Box::new(move || {
+        turn = (turn + 1) % SESSIONS;
+        black_box(key.decrypt(black_box(&messages[turn]), b"", out.bytes()).unwrap());
+    })
+}
+
+fn measure_with_criterion() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let key = key();
+    for (n, _) in SIZES {
+        let mut group = criterion.benchmark_group(format!("{n} bytes"));
+        group.throughput(Throughput::Bytes(n as u64));
+        let works = [
+            ("ring seal_in_place", ring_seal(n)),
+            ("encrypt", encrypt(&key, n, 0)),
+            ("decrypt, opened session", decrypt(&key, n)),
+            ("decrypt, new session", decrypt_new_sessions(&key, n.min(1 << 10))),
+        ];
+        for (name, mut work) in works {
+            group.bench_function(name, |bencher| bencher.iter(&mut work));
+        }
+    }
+    criterion.final_summary();
+}
+
+/// The fastest of many short rounds of each work, in nanoseconds a call. The works take turns.
+fn fastest(works: &mut [Work<'_>]) -> Vec<f64> {
+    const ROUND: Duration = Duration::from_micros(100);
+    const ROUNDS: usize = 400;
+    let calls: Vec<u32> = works
+        .iter_mut()
+        .map(|work| {
+            let start = Instant::now();
+            (0..10).for_each(|_| work());
+            let each = start.elapsed() / 10;
+            (ROUND.as_nanos() / each.as_nanos().max(1)).clamp(1, 10_000) as u32
+        })
+        .collect();
+    let mut fastest = vec![f64::INFINITY; works.len()];
+    for _ in 0..ROUNDS {
+        for ((work, calls), fastest) in works.iter_mut().zip(&calls).zip(&mut fastest) {
+            work();
+            let start = Instant::now();
+            (0..*calls).for_each(|_| work());
+            *fastest = fastest.min(start.elapsed().as_nanos() as f64 / f64::from(*calls));
+        }
+    }
+    fastest
+}
+
+/// Prints one line and says whether the limit holds.
+fn judge(what: &str, value: f64, limit: f64, unit: &str) -> bool {
+    let holds = value <= limit;
+    println!("  {what:<34} {value:>8.2}{unit}  limit {limit:.2}{unit}  {}", if holds { "holds" } else { "EXCEEDED" });
+    holds
+}
+
+fn compare_with_the_limits() -> bool {
+    let key = key();
+    let mut all_hold = true;
+    for (n, limit) in SIZES {
+        let mut works =
+            [ring_seal(n), encrypt(&key, n, 0), decrypt(&key, n), decrypt_new_sessions(&key, n.min(1 << 10))];
+        let times = fastest(&mut works);
+        let (ring, encrypt, decrypt, new) = (times[0], times[1], times[2], times[3]);
+        println!("{n} bytes: ring {ring:.0} ns, encrypt {encrypt:.0} ns, decrypt {decrypt:.0} ns");
+        all_hold &= judge("encrypt / ring", encrypt / ring, limit, "");
+        all_hold &= judge("decrypt / encrypt", decrypt / encrypt, DECRYPT, "");
+        if n <= 1 << 10 {
+            all_hold &= judge("new session - opened session", new - decrypt, NEW_SESSION.as_nanos() as f64, " ns");
+        }
+        all_hold &= judge("worst alignment / best", worst_alignment(&key, n), WORST_ALIGNMENT, "");
+    }
+    all_hold
+}
+
+/// How much longer encrypting takes at the worst offset of output against input than at the best.
+fn worst_alignment(key: &Key, n: usize) -> f64 {
+    const OFFSETS: [usize; 24] =
+        [0, 1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 24, 31, 32, 33, 63, 64, 100, 1000, 2048, 4000, 4064, 4069, 4095];
+    let mut works: Vec<Work<'_>> = OFFSETS.iter().map(|&offset| encrypt(key, n, offset)).collect();
+    let times = fastest(&mut works);
+    let best = times.iter().copied().fold(f64::INFINITY, f64::min);
+    times.into_iter().fold(0.0, f64::max) / best
+}
+
+fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "--ratios") {
+        return if compare_with_the_limits() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    measure_with_criterion();
+    ExitCode::SUCCESS
+}

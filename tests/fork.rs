@@ -1,0 +1,59 @@
+//! A child that a fork made has none of its parent's keys, and no call on them hangs or crashes.
+
+use keystead::Code;
+use keystead::envelope::{Key, KeyId};
+use keystead::memory::slot::Slot;
+
+fn key() -> Key {
+    Key::new(KeyId::new("customer-42", 1).unwrap(), Slot::copy_of(&[7; 32]).unwrap())
+}
+
+fn encrypt(key: &Key) -> Vec<u8> {
+    let mut out = vec![0; key.encrypted_size(4).unwrap()];
+    key.encrypt(b"text", b"", &mut out).unwrap();
+    out
+}
+
+/// Runs `work` in a child and waits for it. The child's panic shows as another exit status than zero.
+fn in_a_child(work: impl FnOnce()) -> i32 {
+    // SAFETY: the child runs `work` and leaves without unwinding into the parent's test harness.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        // SAFETY: leaves at once, without the parent's exit handlers.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) }
+    }
+    let mut status = 0;
+    // SAFETY: waits for the child just made; `status` is valid for writes.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    status
+}
+
+#[test]
+fn a_child_cannot_use_its_parents_key_but_one_of_its_own() {
+    let inherited = key();
+    let message = encrypt(&inherited);
+    inherited.decrypt(&message, b"", &mut [0; 4]).unwrap();
+    let status = in_a_child(|| {
+        let mut out = [0xaa; 256];
+        assert_eq!(inherited.encrypt(b"text", b"", &mut out).unwrap_err().code(), Code::Forked);
+        assert_eq!(out, [0; 256]);
+        assert_eq!(inherited.decrypt(&message, b"", &mut out).unwrap_err().code(), Code::Forked);
+        inherited.quiesce();
+
+        let own = key();
+        own.decrypt(&message, b"", &mut out).unwrap();
+        assert_eq!(out[..4], *b"text");
+        let other = encrypt(&own);
+        let salt = |message: &[u8]| message[message.len() - 17..].to_vec();
+        assert_ne!(salt(&other), salt(&message));
+        drop(own);
+    });
+    assert_eq!(status, 0);
+    inherited.decrypt(&message, b"", &mut [0; 4]).unwrap();
+
+    // Freed in the child, as a destructor would do at its exit.
+    let inherited = std::cell::Cell::new(Some(inherited));
+    assert_eq!(in_a_child(|| drop(inherited.take())), 0);
+    drop(inherited.take());
+}
