@@ -1,3 +1,233 @@
 //! The ordered key servers of a client, and what happens when one fails.
+//!
+//! A server that cannot be reached is rested and the next one is tried after `delay`; after the last the
+//! round starts again, up to `rounds` or the deadline of the call. Any complete KMIP answer is an answer;
+//! only "not found" is also asked of the other servers, because replication lags.
 
 #![forbid(unsafe_code)]
+
+mod journal;
+mod server;
+
+use std::time::{Duration, Instant};
+
+pub use journal::{Audited, Journal, Subject};
+pub use server::{Health, Server, State};
+
+use crate::config::{Config, Failover};
+use crate::error::{Attempt, Code, Error, Result};
+use crate::kmip::{Deadline, Failure};
+use crate::log::Severity;
+use journal::Reached;
+use server::Change;
+
+/// While another server remains to be tried, one that is silent may hold a call no longer than this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The key servers, in the order of the configuration.
+pub struct Cluster {
+    servers: Vec<Server>,
+    failover: Failover,
+    journal: Journal,
+}
+
+/// An answer and the server that gave it.
+#[derive(Debug)]
+pub struct Answered<T> {
+    pub answer: T,
+    /// Index into [`Cluster::servers`].
+    pub server: usize,
+    /// The servers that could not be asked. Where the answer is "there is none", one of them may know better.
+    pub unreached: Vec<Attempt>,
+}
+
+/// Why no server served a call.
+#[derive(Debug)]
+pub struct Unserved {
+    pub error: Error,
+    /// The server that may have done a write although its reply was lost.
+    pub lost_on: Option<usize>,
+}
+
+impl From<Unserved> for Error {
+    fn from(unserved: Unserved) -> Error {
+        unserved.error
+    }
+}
+
+impl Cluster {
+    /// Does not connect: an application starts while its key servers are down.
+    pub fn new(config: &Config, journal: Journal) -> Result<Cluster> {
+        let servers = config.servers.iter().map(|server| Server::new(server, config.policy)).collect::<Result<_>>()?;
+        Ok(Cluster { servers, failover: config.failover, journal })
+    }
+
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The deadline of a call that starts now.
+    pub fn deadline(&self) -> Deadline {
+        Deadline::after(self.failover.deadline)
+    }
+
+    /// Asks the servers in order until one answers. With `first`, that server is asked before the others.
+    ///
+    /// An operation that is not repeatable ends with [`Unserved::lost_on`] when its request may have arrived.
+    pub fn call<O: Audited>(
+        &self,
+        operation: &O,
+        subject: Subject<'_>,
+        first: Option<usize>,
+        deadline: Deadline,
+    ) -> std::result::Result<Answered<O::Answer>, Unserved> {
+        let mut attempts = Vec::new();
+        let mut absent: Option<std::result::Result<(O::Answer, usize), Error>> = None;
+        for round in 0..self.failover.rounds.max(1) {
+            let order = self.order(first, Instant::now());
+            for (position, &index) in order.iter().enumerate() {
+                if !attempts.is_empty() && !self.servers[index].is_healthy() {
+                    std::thread::sleep(self.failover.delay.min(deadline.remaining().unwrap_or_default()));
+                }
+                if deadline.is_past() {
+                    break;
+                }
+                let patience = patience(deadline, order.len() - position);
+                match self.call_on(index, operation, subject, patience) {
+                    Ok(answer) => {
+                        if !O::is_absent(&answer) {
+                            self.tell_failover(O::NAME, &attempts, index);
+                            return Ok(Answered { answer, server: index, unreached: attempts });
+                        }
+                        absent.get_or_insert(Ok((answer, index)));
+                    }
+                    Err(failure) if failure.code() == Code::KeyNotFound => {
+                        absent.get_or_insert(Err(failure.error));
+                    }
+                    Err(failure) if !failure.code().is_transport() => {
+                        return Err(Unserved { error: failure.error, lost_on: None });
+                    }
+                    Err(failure) if failure.request_sent && !O::REPEATABLE => {
+                        return Err(Unserved { error: failure.error, lost_on: Some(index) });
+                    }
+                    Err(failure) => attempts.push(self.attempt(index, failure)),
+                }
+            }
+            // Whoever could be asked has said that there is no such object.
+            match absent {
+                Some(Ok((answer, server))) => return Ok(Answered { answer, server, unreached: attempts }),
+                Some(Err(error)) => return Err(Unserved { error: error.after(attempts), lost_on: None }),
+                None if deadline.is_past() => {
+                    return Err(self.no_server(O::NAME, subject, attempts, "the deadline passed"));
+                }
+                None => ::log::debug!("round {round} over all key servers brought no answer"),
+            }
+        }
+        Err(self.no_server(O::NAME, subject, attempts, "every round failed"))
+    }
+
+    /// Asks one server, once.
+    pub fn call_on<O: Audited>(
+        &self,
+        index: usize,
+        operation: &O,
+        subject: Subject<'_>,
+        deadline: Deadline,
+    ) -> std::result::Result<O::Answer, Failure> {
+        let answers = self.call_all_on(index, std::slice::from_ref(operation), &[subject], deadline)?;
+        answers.into_iter().next().expect("one answer for one operation")
+    }
+
+    /// Asks one server for several things in one request. One subject for each operation.
+    pub fn call_all_on<O: Audited>(
+        &self,
+        index: usize,
+        operations: &[O],
+        subjects: &[Subject<'_>],
+        deadline: Deadline,
+    ) -> std::result::Result<Vec<std::result::Result<O::Answer, Failure>>, Failure> {
+        let server = &self.servers[index];
+        let exchange = server.exchange(operations, O::REPEATABLE, deadline);
+        self.tell_change(server, exchange.change);
+        let reached = Reached { address: exchange.address, version: exchange.version, duration: exchange.duration };
+        for (position, (operation, subject)) in operations.iter().zip(subjects).enumerate() {
+            let answer = match &exchange.result {
+                Ok(answers) => answers[position].as_ref(),
+                Err(failure) => Err(failure),
+            };
+            self.journal.operation(server, *subject, operation, answer, reached);
+        }
+        exchange.result
+    }
+
+    /// Closes every warm connection.
+    pub fn close(&self) {
+        self.servers.iter().for_each(Server::close);
+    }
+
+    /// The order of one round: `first`, then the servers that are not resting, then the resting ones.
+    fn order(&self, first: Option<usize>, now: Instant) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        order.sort_by_key(|&index| (Some(index) != first, self.servers[index].is_resting(now), index));
+        order
+    }
+
+    fn attempt(&self, index: usize, failure: Failure) -> Attempt {
+        Attempt {
+            server: self.servers[index].name(),
+            address: failure.address.map(|address| address.to_string()),
+            code: failure.code().number(),
+            reason: failure.error.message().to_owned(),
+        }
+    }
+
+    fn no_server(&self, operation: &str, subject: Subject<'_>, attempts: Vec<Attempt>, end: &str) -> Unserved {
+        let mut reasons: Vec<String> = Vec::new();
+        for server in &self.servers {
+            let name = server.name();
+            // The rounds repeat themselves; people want each server's last word.
+            if let Some(last) = attempts.iter().rev().find(|attempt| attempt.server == name) {
+                let address = last.address.as_ref().map(|address| format!(" ({address})")).unwrap_or_default();
+                reasons.push(format!("{name}{address}: {}", last.reason));
+            }
+        }
+        let about = if subject.name.is_empty() { String::new() } else { format!(" for key {:?}", subject.name) };
+        let message = format!(
+            "no key server answered {operation}{about}; {end} after {} attempts: {}; check that the servers run and \
+             can be reached from here",
+            attempts.len(),
+            reasons.join("; "),
+        );
+        Unserved { error: Error::new(Code::NoServer, message).after(attempts), lost_on: None }
+    }
+
+    fn tell_change(&self, server: &Server, change: Change) {
+        let (event, severity) = match change {
+            Change::None => return,
+            Change::Failed => ("server.failed", Severity::Warning),
+            Change::Recovered => ("server.recovered", Severity::Notice),
+        };
+        let reason = server.health().last_error.unwrap_or_default();
+        self.journal.event(event, severity, &[("key_server", server.name().into()), ("reason", reason.into())]);
+    }
+
+    fn tell_failover(&self, operation: &str, attempts: &[Attempt], index: usize) {
+        let Some(failed) = attempts.last() else { return };
+        let fields = [
+            ("operation", operation.into()),
+            ("from", failed.server.as_str().into()),
+            ("to", self.servers[index].name().into()),
+        ];
+        self.journal.event("server.failover", Severity::Warning, &fields);
+    }
+}
+
+/// How long one server may take while `left` servers, itself included, remain in the round.
+fn patience(deadline: Deadline, left: usize) -> Deadline {
+    let remaining = deadline.remaining().unwrap_or_default();
+    if left <= 1 { deadline } else { Deadline::after((remaining / left as u32).min(PATIENCE)) }
+}

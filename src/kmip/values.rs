@@ -52,6 +52,18 @@ impl State {
             other => State::Other(other),
         }
     }
+
+    pub fn number(self) -> u32 {
+        match self {
+            State::PreActive => 1,
+            State::Active => 2,
+            State::Deactivated => 3,
+            State::Compromised => 4,
+            State::Destroyed => 5,
+            State::DestroyedCompromised => 6,
+            State::Other(number) => number,
+        }
+    }
 }
 
 impl fmt::Display for State {

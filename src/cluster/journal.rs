@@ -1,0 +1,214 @@
+//! What is written of every operation and server attempted: a log record and an audit row.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::{AuditTrail, Row};
+use crate::error::Code;
+use crate::kmip::{
+    Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Version,
+};
+use crate::log::{Level, Log, Record, Severity};
+
+use super::server::Server;
+
+/// The key that an operation is about, as far as the caller knows it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subject<'a> {
+    /// The name without its version; empty where an operation is about no single key.
+    pub name: &'a str,
+    pub version: Option<u32>,
+}
+
+/// What the journal and the failover loop need to know of an operation.
+pub trait Audited: Operation {
+    /// Its event in the log's catalogue.
+    const EVENT: &'static str;
+    /// Whether doing it twice is as good as once, so that a lost reply is no reason to stop.
+    const REPEATABLE: bool;
+
+    /// The server's unique identifier of the object, asked for or answered.
+    fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str;
+
+    /// The object's state, where the answer tells it.
+    fn state(_answer: &Self::Answer) -> String {
+        String::new()
+    }
+
+    /// Whether a successful answer means that there is no such object.
+    fn is_absent(_answer: &Self::Answer) -> bool {
+        false
+    }
+}
+
+impl Audited for DiscoverVersions {
+    const EVENT: &'static str = "kmip.discover_versions";
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        ""
+    }
+}
+
+impl Audited for Create<'_> {
+    const EVENT: &'static str = "kmip.create";
+    const REPEATABLE: bool = false;
+    fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
+        answer.map_or("", |id| id)
+    }
+}
+
+impl Audited for Get<'_> {
+    const EVENT: &'static str = "kmip.get";
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+}
+
+impl Audited for Locate<'_> {
+    const EVENT: &'static str = "kmip.locate";
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
+        answer.and_then(|ids| ids.first()).map_or("", |id| id)
+    }
+    fn is_absent(answer: &Self::Answer) -> bool {
+        answer.is_empty()
+    }
+}
+
+impl Audited for GetAttributes<'_> {
+    const EVENT: &'static str = "kmip.get_attributes";
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+    fn state(answer: &Self::Answer) -> String {
+        answer.state.map(|state| state.to_string()).unwrap_or_default()
+    }
+}
+
+impl Audited for Activate<'_> {
+    const EVENT: &'static str = "kmip.activate";
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+}
+
+impl Audited for Destroy<'_> {
+    const EVENT: &'static str = "kmip.destroy";
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+}
+
+/// The log and the audit trail of a client.
+#[derive(Clone)]
+pub struct Journal {
+    pub log: Arc<Log>,
+    pub audit: Option<Arc<AuditTrail>>,
+}
+
+impl Journal {
+    /// Writes a record of something other than an operation.
+    pub fn event(&self, event: &'static str, severity: Severity, fields: &[(&'static str, Cow<'_, str>)]) {
+        self.log.write(&Record { event, severity, level: Level::Basic, fields });
+    }
+
+    /// Writes one operation as one server answered it, or failed to.
+    pub(super) fn operation<O: Audited>(
+        &self,
+        server: &Server,
+        subject: Subject<'_>,
+        operation: &O,
+        answer: std::result::Result<&O::Answer, &Failure>,
+        reached: Reached,
+    ) {
+        let outcome = Outcome::of::<O>(answer);
+        let kmip_version = reached.version.map(|version| version.to_string()).unwrap_or_default();
+        let row = Row {
+            operation: O::NAME,
+            key_server: server.host(),
+            ip_address: reached.address.map(|address| address.ip()),
+            port: server.port(),
+            key_name: subject.name,
+            user: server.user(),
+            succeeded: outcome.succeeded,
+            key_version: subject.version,
+            identifier: operation.identifier(answer.ok()),
+            state: &outcome.state,
+            kmip_version: &kmip_version,
+            result_reason: &outcome.reason,
+            result_message: &outcome.message,
+            duration: reached.duration,
+        };
+        if let Some(audit) = &self.audit {
+            audit.append(&row);
+        }
+        if self.log.is_enabled(Level::Basic) {
+            self.log_row(O::EVENT, &row);
+        }
+    }
+
+    fn log_row(&self, event: &'static str, row: &Row<'_>) {
+        let address = row.ip_address.map(|ip| ip.to_string()).unwrap_or_default();
+        let version = row.key_version.map(|version| version.to_string()).unwrap_or_default();
+        let fields = [
+            ("key_server", row.key_server.into()),
+            ("ip_addr", address.into()),
+            ("port", row.port.to_string().into()),
+            ("key_name", row.key_name.into()),
+            ("key_version", version.into()),
+            ("identifier", row.identifier.into()),
+            ("state", row.state.into()),
+            ("user", row.user.into()),
+            ("result", Cow::from(if row.succeeded { "success" } else { "failure" })),
+            ("reason", row.result_reason.into()),
+            ("message", row.result_message.into()),
+            ("duration_us", row.duration.as_micros().to_string().into()),
+        ];
+        let told: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let severity = if row.succeeded { Severity::Info } else { Severity::Warning };
+        self.event(event, severity, &told);
+    }
+}
+
+/// The connection behind an operation.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reached {
+    pub address: Option<SocketAddr>,
+    pub version: Option<Version>,
+    pub duration: Duration,
+}
+
+struct Outcome {
+    succeeded: bool,
+    state: String,
+    reason: String,
+    message: String,
+}
+
+impl Outcome {
+    fn of<O: Audited>(answer: std::result::Result<&O::Answer, &Failure>) -> Outcome {
+        let (succeeded, state, reason, message) = match answer {
+            // KMIP calls a Locate that finds nothing a success; whoever looks for a missing key does not.
+            Ok(answer) if O::is_absent(answer) => (false, String::new(), "not found".to_owned(), String::new()),
+            Ok(answer) => (true, O::state(answer), String::new(), String::new()),
+            Err(failure) => {
+                let reason = match failure.reason {
+                    Some(_) if failure.code() == Code::KeyNotFound => "not found".to_owned(),
+                    Some(reason) => reason.to_string(),
+                    None => failure.code().name().to_lowercase().replace('_', " "),
+                };
+                let message = failure.server_message.clone().unwrap_or_else(|| failure.error.message().to_owned());
+                (false, String::new(), reason, message)
+            }
+        };
+        Outcome { succeeded, state, reason, message }
+    }
+}

@@ -1,0 +1,226 @@
+//! One key server of the cluster: its warm connections and its health.
+
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::{self, Policy};
+use crate::error::{Code, Error, Result};
+use crate::kmip::{Connection, Connector, Deadline, Failure, Operation, Version};
+
+/// Servers close idle connections after 30 s to 3 min, often silently.
+const IDLE_LIMIT: Duration = Duration::from_secs(25);
+/// How long a server that could not be reached is passed over while another one serves.
+const REST: Duration = Duration::from_secs(5);
+/// Connections kept warm for the next calls.
+const WARM_LIMIT: usize = 16;
+
+pub struct Server {
+    connector: Connector,
+    policy: Policy,
+    host: String,
+    port: u16,
+    user: String,
+    idle: Mutex<Vec<Idle>>,
+    health: Mutex<Health>,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// What is known of a server from the last time it was tried.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    pub state: State,
+    pub address: Option<SocketAddr>,
+    pub kmip_version: Option<Version>,
+    pub last_error: Option<String>,
+    /// Of the last answered exchange.
+    pub latency: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Untried,
+    Healthy,
+    /// It could not be reached; it is passed over until then.
+    Resting(Instant),
+}
+
+/// How an exchange changed what is known of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    Failed,
+    Recovered,
+}
+
+/// What one exchange with one server brought.
+pub(super) struct Exchange<T> {
+    pub result: std::result::Result<T, Failure>,
+    pub address: Option<SocketAddr>,
+    pub version: Option<Version>,
+    pub duration: Duration,
+    pub change: Change,
+}
+
+impl Server {
+    pub fn new(config: &config::Server, policy: Policy) -> Result<Server> {
+        Ok(Server {
+            connector: Connector::new(config)?,
+            policy,
+            host: config.host.clone(),
+            port: config.port,
+            user: config.user.clone().unwrap_or_else(|| config.tls.common_name.clone()),
+            idle: Mutex::default(),
+            health: Mutex::default(),
+        })
+    }
+
+    /// `host:port`, as in errors and records.
+    pub fn name(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The KMIP user, else the common name of our certificate.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    pub fn health(&self) -> Health {
+        lock(&self.health).clone()
+    }
+
+    /// Whether it is to be passed over at `now` while others can serve.
+    pub fn is_resting(&self, now: Instant) -> bool {
+        matches!(lock(&self.health).state, State::Resting(until) if now < until)
+    }
+
+    pub fn is_healthy(&self) -> bool {
+        lock(&self.health).state == State::Healthy
+    }
+
+    /// Sends the operations as one request over a warm connection, or a new one, and waits for the answers.
+    ///
+    /// A warm connection that turns out dead is replaced silently where `repeatable` operations allow it.
+    pub(super) fn exchange<O: Operation>(
+        &self,
+        operations: &[O],
+        repeatable: bool,
+        deadline: Deadline,
+    ) -> Exchange<Vec<std::result::Result<O::Answer, Failure>>> {
+        let start = Instant::now();
+        let (mut address, mut version) = (None, None);
+        let result = loop {
+            let warm = self.take_warm();
+            let was_warm = warm.is_some();
+            let mut connection = match warm.map_or_else(|| self.connect(deadline), Ok) {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    address = address.or(failure.address);
+                    break Err(failure);
+                }
+            };
+            (address, version) = (Some(connection.peer()), Some(connection.version()));
+            match connection.call_all(operations, deadline) {
+                Ok(answers) => {
+                    self.keep_warm(connection);
+                    break Ok(answers);
+                }
+                Err(failure) if was_warm && may_repeat(&failure, repeatable) && !deadline.is_past() => continue,
+                Err(failure) => break Err(failure),
+            }
+        };
+        let duration = start.elapsed();
+        let change = self.learn(result.as_ref().err(), address, version, duration);
+        Exchange { result, address, version, duration, change }
+    }
+
+    /// Closes the warm connections.
+    pub fn close(&self) {
+        lock(&self.idle).clear();
+    }
+
+    fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
+        let connection = self.connector.connect(deadline)?;
+        let peer = connection.peer();
+        if self.policy == Policy::Strict && peer.ip().is_loopback() {
+            let message = format!(
+                "key server {} is this machine ({peer}), and policy \"strict\" wants keys kept away from the data; \
+                 name a key server on another machine, or set policy = \"relaxed\" in a test",
+                self.name()
+            );
+            return Err(Failure::new(Error::new(Code::PolicyRefused, message), Some(peer)));
+        }
+        Ok(connection)
+    }
+
+    fn take_warm(&self) -> Option<Connection> {
+        let mut idle = lock(&self.idle);
+        idle.retain(|idle| idle.since.elapsed() < IDLE_LIMIT);
+        while let Some(mut candidate) = idle.pop() {
+            if candidate.connection.is_usable() {
+                return Some(candidate.connection);
+            }
+        }
+        None
+    }
+
+    fn keep_warm(&self, connection: Connection) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < WARM_LIMIT {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    fn learn(
+        &self,
+        failure: Option<&Failure>,
+        address: Option<SocketAddr>,
+        version: Option<Version>,
+        duration: Duration,
+    ) -> Change {
+        let mut health = lock(&self.health);
+        health.address = address.or(health.address);
+        health.kmip_version = version.or(health.kmip_version);
+        match failure {
+            Some(failure) if failure.code().is_transport() => {
+                let was_up = !matches!(health.state, State::Resting(_));
+                health.state = State::Resting(Instant::now() + REST);
+                health.last_error = Some(failure.error.message().to_owned());
+                if was_up { Change::Failed } else { Change::None }
+            }
+            _ => {
+                let was_resting = matches!(health.state, State::Resting(_));
+                health.state = State::Healthy;
+                health.latency = Some(duration);
+                if was_resting { Change::Recovered } else { Change::None }
+            }
+        }
+    }
+}
+
+fn may_repeat(failure: &Failure, repeatable: bool) -> bool {
+    failure.code() == Code::ConnectionLost && (repeatable || !failure.request_sent)
+}
+
+/// The state behind these locks is valid between any two statements, so a panic elsewhere is no reason to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
