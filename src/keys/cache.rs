@@ -1,0 +1,128 @@
+//! Which keys are in memory.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::handle::{Handle, Key, Version};
+use crate::envelope::KeyId;
+
+/// Handles by name, and versions by name and version. A version that a handle follows is in both.
+pub struct Cache {
+    max_entries: usize,
+    contents: RwLock<Contents>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Default)]
+struct Contents {
+    named: HashMap<String, Key>,
+    versions: HashMap<KeyId, Arc<Version>>,
+}
+
+impl Cache {
+    pub fn new(max_entries: usize) -> Cache {
+        Cache { max_entries, contents: RwLock::default(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+    }
+
+    pub fn named(&self, name: &str) -> Option<Key> {
+        let key = self.read().named.get(name)?.clone();
+        key.handle().touch();
+        Some(key)
+    }
+
+    pub fn all_named(&self) -> Vec<Key> {
+        self.read().named.values().cloned().collect()
+    }
+
+    pub fn version(&self, id: &KeyId) -> Option<Arc<Version>> {
+        let version = self.read().versions.get(id)?.clone();
+        version.touch();
+        Some(version)
+    }
+
+    pub fn all_versions(&self) -> Vec<Arc<Version>> {
+        self.read().versions.values().cloned().collect()
+    }
+
+    /// Keeps the version, and makes a handle that follows its name. A handle that is there already stays.
+    pub fn insert_named(&self, version: Arc<Version>) -> Key {
+        let mut contents = self.write();
+        let id = version.id().clone();
+        contents.versions.insert(id.clone(), version.clone());
+        let key = contents.named.entry(id.name).or_insert_with(|| Key::new(version)).clone();
+        contents.evict(self.max_entries);
+        key
+    }
+
+    pub fn insert_version(&self, version: Arc<Version>) -> Arc<Version> {
+        let mut contents = self.write();
+        contents.versions.insert(version.id().clone(), version.clone());
+        contents.evict(self.max_entries);
+        version
+    }
+
+    /// Lets a handle go on with a newer version.
+    pub fn follow(&self, handle: &Handle, newer: Arc<Version>) {
+        self.insert_version(newer.clone());
+        handle.follow(Some(newer));
+    }
+
+    /// Forgets the current version of a handle whose key was destroyed; the handle refuses from now on.
+    pub fn remove(&self, handle: &Handle) {
+        let mut contents = self.write();
+        contents.named.remove(handle.name());
+        contents.versions.retain(|id, _| id.name != handle.name());
+        handle.follow(None);
+    }
+
+    /// Forgets every key; handles that are still held refuse from now on.
+    pub fn clear(&self) {
+        let mut contents = self.write();
+        contents.named.drain().for_each(|(_, key)| key.handle().follow(None));
+        contents.versions.clear();
+    }
+
+    pub fn count_hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Cached versions, hits, misses.
+    pub fn counts(&self) -> (usize, u64, u64) {
+        let held = self.read().versions.len();
+        (held, self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Contents> {
+        self.contents.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Contents> {
+        self.contents.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Contents {
+    /// Lets the least recently used versions go. A handle that the application still holds keeps its version:
+    /// it is the application's, not the cache's, and is still to be verified.
+    fn evict(&mut self, max_entries: usize) {
+        while self.versions.len() > max_entries {
+            let unused = |id: &KeyId| self.named.get(&id.name).is_none_or(Key::is_unused);
+            let oldest =
+                self.versions.values().filter(|version| unused(version.id())).min_by_key(|version| version.used());
+            let Some(id) = oldest.map(|version| version.id().clone()) else { return };
+            self.versions.remove(&id);
+            let follows = |key: &Key| key.handle().current().is_none_or(|version| *version.id() == id);
+            if self.named.get(&id.name).is_some_and(follows) {
+                self.named.remove(&id.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What an application holds: a key that follows its name.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+
+use super::{closed, now};
+use crate::envelope::{self, KeyId};
+use crate::error::{Code, Error, Result};
+use crate::kmip::State;
+
+/// A handle to a named key. Encrypts with the newest version that is known, without blocking. Cheap to clone.
+#[derive(Clone)]
+pub struct Key(Arc<Handle>);
+
+/// The part of a handle that all its clones share.
+pub struct Handle {
+    name: String,
+    /// Empty once the client was closed.
+    current: ArcSwapOption<Version>,
+}
+
+/// One version of a key with what is known of its state on the server.
+pub struct Version {
+    key: envelope::Key,
+    identifier: String,
+    state: AtomicU32,
+    /// When the state was last verified, in coarse nanoseconds since boot.
+    verified: AtomicU64,
+    /// When the cache last gave it out, on the same clock.
+    used: AtomicU64,
+    max_stale: Duration,
+}
+
+impl Key {
+    pub(super) fn new(version: Arc<Version>) -> Key {
+        Key(Arc::new(Handle { name: version.id().name.clone(), current: ArcSwapOption::new(Some(version)) }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Name and version that the next message gets.
+    pub fn id(&self) -> Result<KeyId> {
+        Ok(self.0.current().ok_or_else(closed)?.id().clone())
+    }
+
+    /// The exact size of the message for `n` bytes of plaintext; `None` above the largest message.
+    pub fn encrypted_size(&self, n: usize) -> Option<usize> {
+        self.0.current.load().as_ref().and_then(|version| version.key.encrypted_size(n))
+    }
+
+    /// Writes the message for `plaintext` to the front of `out` and returns its size. Does not block.
+    ///
+    /// Errors: `BufferTooSmall`, `InvalidArgument` (too large), `KeyState`, `KeyStale`, `Closed`, `Forked`.
+    pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        let current = self.0.current.load();
+        let version = current.as_ref().ok_or_else(closed)?;
+        version.may_encrypt()?;
+        version.key.encrypt(plaintext, aad, out)
+    }
+
+    /// Writes the plaintext of `message` to the front of `out` and returns its size. Does not block.
+    ///
+    /// A message of another key, or of another version of this one, is `WrongKey`: [`crate::Client::decrypt`] finds
+    /// the key that a message names. Errors: also `NotAuthentic`, `BufferTooSmall`, `KeyState`, `KeyStale`, `Closed`,
+    /// `Forked`.
+    pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        let current = self.0.current.load();
+        let version = current.as_ref().ok_or_else(closed)?;
+        version.decrypt(message, aad, out)
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.0
+    }
+
+    /// Whether only the cache still holds it.
+    pub(super) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl Handle {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn current(&self) -> Option<Arc<Version>> {
+        self.current.load_full()
+    }
+
+    pub(super) fn follow(&self, version: Option<Arc<Version>>) {
+        self.current.store(version);
+    }
+
+    pub(super) fn touch(&self) {
+        if let Some(version) = self.current.load().as_ref() {
+            version.touch();
+        }
+    }
+
+    pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
+        self.current.load().as_ref().is_some_and(|version| version.is_verified_within(limit))
+    }
+}
+
+impl Version {
+    pub(super) fn new(key: envelope::Key, identifier: String, state: State, max_stale: Duration) -> Version {
+        let (verified, used) = (AtomicU64::new(now()), AtomicU64::new(now()));
+        Version { key, identifier, state: AtomicU32::new(state.number()), verified, used, max_stale }
+    }
+
+    pub(super) fn id(&self) -> &KeyId {
+        self.key.id()
+    }
+
+    /// The server's unique identifier.
+    pub(super) fn identifier(&self) -> &str {
+        &self.identifier
+    }
+
+    /// Takes over the state that a server has just told.
+    pub(super) fn verify(&self, state: State) {
+        self.state.store(state.number(), Ordering::Relaxed);
+        self.verified.store(now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
+        u128::from(now().saturating_sub(self.verified.load(Ordering::Relaxed))) < limit.as_nanos()
+    }
+
+    pub(super) fn touch(&self) {
+        self.used.store(now(), Ordering::Relaxed);
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn quiesce(&self) {
+        self.key.quiesce();
+    }
+
+    pub(super) fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        match self.state() {
+            State::Active | State::Deactivated => self.check_stale()?,
+            state => return Err(self.refuse("decrypt", state)),
+        }
+        self.key.decrypt(message, aad, out)
+    }
+
+    pub(super) fn check_stale(&self) -> Result<()> {
+        if self.is_verified_within(self.max_stale) {
+            return Ok(());
+        }
+        let message = format!(
+            "the state of key {} could not be verified for more than {:?} (cache.max_stale), because no key server \
+             answered; see the log for the reasons, and ask the client for the key again once a server is back",
+            self.id(),
+            self.max_stale
+        );
+        Err(Error::new(Code::KeyStale, message))
+    }
+
+    fn may_encrypt(&self) -> Result<()> {
+        match self.state() {
+            State::Active => self.check_stale(),
+            state => Err(self.refuse("encrypt", state)),
+        }
+    }
+
+    fn state(&self) -> State {
+        State::of(self.state.load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn refuse(&self, use_: &str, state: State) -> Error {
+        let message = format!(
+            "key {} is {state} on the key server and may not {use_}; rotate the key to encrypt with a new version",
+            self.id()
+        );
+        Error::new(Code::KeyState, message)
+    }
+}

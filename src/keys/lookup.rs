@@ -1,0 +1,181 @@
+//! Finding a key's versions on the servers, and believing only what was checked.
+
+#![forbid(unsafe_code)]
+
+use super::{Keys, subject};
+use crate::cluster::{Answered, Subject};
+use crate::envelope::KeyId;
+use crate::error::{Attempt, Code, Error, Result};
+use crate::kmip::attributes::{self, Attributes};
+use crate::kmip::{Algorithm, Deadline, GetAttributes, Locate, State};
+use crate::log::Severity;
+
+/// What is asked of every object before it is believed to be a key.
+const WANTED: &[&str] =
+    &[attributes::NAME, attributes::STATE, attributes::ALGORITHM, attributes::LENGTH, attributes::INITIAL_DATE];
+/// Objects described in one request: some servers parse long requests slowly.
+const BATCH: usize = 32;
+
+/// A version of a key as a server described it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub id: KeyId,
+    /// The server's unique identifier.
+    pub identifier: String,
+    pub state: State,
+    pub algorithm: Option<Algorithm>,
+    pub length_bits: Option<u32>,
+    /// Seconds since 1970.
+    pub initial_date: Option<i64>,
+    /// Index of the server that described it.
+    pub server: usize,
+}
+
+/// The Object Group that every version of a key belongs to.
+pub(super) fn group_of(name: &str) -> String {
+    format!("keystead:{name}")
+}
+
+impl Keys {
+    /// The highest active version of `name`.
+    pub(super) fn find_newest(&self, name: &str, deadline: Deadline) -> Result<Found> {
+        let found = self.find_group(name, deadline)?;
+        let newest = found.iter().filter(|found| found.state == State::Active).max_by_key(|found| found.id.version);
+        match newest {
+            Some(newest) => {
+                self.refuse_twins(&found, &newest.id)?;
+                check_algorithm(newest).map(|()| newest.clone())
+            }
+            None => Err(no_active_version(name, &found)),
+        }
+    }
+
+    /// One version, in whatever state it is.
+    pub(super) fn find_version(&self, id: &KeyId, deadline: Deadline) -> Result<Found> {
+        let locate = Locate { name: Some(&id.to_string()), group: None, maximum: None };
+        let located = self.cluster.call(&locate, subject(id), None, deadline)?;
+        let mut found = self.describe(&located, &id.name, deadline)?;
+        found.retain(|found| found.id == *id);
+        self.refuse_twins(&found, id)?;
+        // An abandoned twin is Pre-Active and never encrypted anything.
+        found.sort_by_key(|found| (found.state == State::PreActive, found.initial_date));
+        let first = found.into_iter().next().ok_or_else(|| not_found(&id.to_string(), located.unreached))?;
+        check_algorithm(&first).map(|()| first)
+    }
+
+    /// Every version of `name`; an error if there is none.
+    pub(super) fn find_group(&self, name: &str, deadline: Deadline) -> Result<Vec<Found>> {
+        let locate = Locate { name: None, group: Some(&group_of(name)), maximum: None };
+        let located = self.cluster.call(&locate, Subject { name, version: None }, None, deadline)?;
+        let mut found = self.describe(&located, name, deadline)?;
+        if found.is_empty() {
+            return Err(not_found(name, located.unreached));
+        }
+        found.sort_by_key(|found| found.id.version);
+        Ok(found)
+    }
+
+    /// Every version of every key under our naming.
+    pub(super) fn find_all(&self, deadline: Deadline) -> Result<Vec<Found>> {
+        let located = self.cluster.call(&Locate::default(), Subject::default(), None, deadline)?;
+        let mut found = self.describe(&located, "", deadline)?;
+        found.sort_by(|a, b| (&a.id.name, a.id.version).cmp(&(&b.id.name, b.id.version)));
+        Ok(found)
+    }
+
+    /// Asks the server that located the objects what they are, and keeps those that carry `name` (any if empty).
+    pub(super) fn describe(
+        &self,
+        located: &Answered<Vec<String>>,
+        name: &str,
+        deadline: Deadline,
+    ) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
+        for identifiers in located.answer.chunks(BATCH) {
+            let asked: Vec<_> = identifiers.iter().map(|id| GetAttributes { id, names: WANTED }).collect();
+            let subjects = vec![Subject { name, version: None }; asked.len()];
+            let answers = self
+                .cluster
+                .call_all_on(located.server, &asked, &subjects, deadline)
+                .map_err(|failure| failure.error)?;
+            for (identifier, answer) in identifiers.iter().zip(answers) {
+                match answer {
+                    Ok(attributes) => found.extend(recognise(identifier, &attributes, name, located.server)),
+                    // Destroyed between the two requests.
+                    Err(failure) if failure.code() == Code::KeyNotFound => {}
+                    Err(failure) => return Err(failure.error),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Two active objects of one name and version: nobody can tell which one others use.
+    fn refuse_twins(&self, found: &[Found], id: &KeyId) -> Result<()> {
+        let is_active = |found: &&Found| found.id == *id && found.state == State::Active;
+        let twins: Vec<&str> = found.iter().filter(is_active).map(|found| found.identifier.as_str()).collect();
+        if twins.len() < 2 {
+            return Ok(());
+        }
+        let message = format!(
+            "the key server holds {} active keys named {id} ({}); revoke all but the one that your data uses",
+            twins.len(),
+            twins.join(", ")
+        );
+        self.cluster.journal().event("key.ambiguous", Severity::Alert, &[("message", message.clone().into())]);
+        Err(Error::new(Code::KeyAmbiguous, message))
+    }
+}
+
+/// The version that an object is, if one of its Names is `NAME/V` with the name we look for.
+///
+/// Some servers answer Locate with objects that do not match.
+fn recognise(identifier: &str, attributes: &Attributes, name: &str, server: usize) -> Option<Found> {
+    let ids = attributes.names.iter().filter_map(|text| KeyId::parse(text).ok());
+    let id = ids.into_iter().find(|id| name.is_empty() || id.name == name)?;
+    Some(Found {
+        id,
+        identifier: identifier.to_owned(),
+        state: attributes.state.unwrap_or(State::Other(0)),
+        algorithm: attributes.algorithm,
+        length_bits: attributes.length_bits,
+        initial_date: attributes.initial_date,
+        server,
+    })
+}
+
+fn check_algorithm(found: &Found) -> Result<()> {
+    if found.algorithm == Some(Algorithm::AES) && found.length_bits == Some(256) {
+        return Ok(());
+    }
+    let message = format!(
+        "key {} on the key server is of algorithm {} with {} bits, and only AES with 256 bits is used; create a key \
+         under another name",
+        found.id,
+        found.algorithm.map_or("unknown".into(), |algorithm| algorithm.to_string()),
+        found.length_bits.map_or("unknown".into(), |bits| bits.to_string())
+    );
+    Err(Error::new(Code::AlgorithmRefused, message))
+}
+
+fn not_found(name: &str, unreached: Vec<Attempt>) -> Error {
+    let doubt = match unreached.len() {
+        0 => String::new(),
+        _ => {
+            let mut servers: Vec<_> = unreached.iter().map(|attempt| attempt.server.as_str()).collect();
+            servers.dedup();
+            format!(" (not asked, because unreachable: {})", servers.join(", "))
+        }
+    };
+    let message = format!("no key server has a key named {name:?}{doubt}; create it with `keystead key create`");
+    Error::new(Code::KeyNotFound, message).after(unreached)
+}
+
+fn no_active_version(name: &str, found: &[Found]) -> Error {
+    let states: Vec<_> = found.iter().map(|found| format!("{} is {}", found.id, found.state)).collect();
+    let message = format!(
+        "key {name:?} has no active version, so nothing can be encrypted with it: {}; activate or rotate it",
+        states.join(", ")
+    );
+    Error::new(Code::KeyState, message)
+}
