@@ -3,91 +3,228 @@
 #![forbid(unsafe_code)]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
-use crate::envelope::KeyId;
-use crate::error::Result;
+use serde::Serialize;
+
+use crate::audit::AuditTrail;
+use crate::cluster::{Cluster, Health, Journal, Server, State};
+use crate::config::{self, Config};
+use crate::envelope::{Pattern, message};
+use crate::error::{Code, Error, Result};
+pub use crate::keys::{Creation, Key};
+use crate::keys::{Found, Keys};
+use crate::log::{Log, Severity};
+use crate::memory::slot;
+use crate::platform::ProcessStamp;
+
+/// The background refresh looks this often for keys that are due, or at an eighth of `ttl` if that is less.
+const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 
 /// One opened configuration: its key servers, key cache, log and audit trail.
-pub struct Client;
+///
+/// Any number of threads may use it at once. After a fork the child opens a client of its own.
+pub struct Client {
+    parts: Arc<Parts>,
+    process: ProcessStamp,
+}
+
+struct Parts {
+    name: String,
+    keys: Keys,
+    cluster: Arc<Cluster>,
+    journal: Journal,
+    closed: AtomicBool,
+    /// Held by the background refresh while it waits; notified on close.
+    waiting: Mutex<()>,
+    woken: Condvar,
+}
 
 impl Client {
-    /// Reads and checks the configuration, opens the log and audit trail. Never waits for a key server.
+    /// Reads and checks the configuration, opens the log and the audit trail. Never waits for a key server.
+    ///
+    /// Errors: `ConfigInvalid`, `ConfigUnreadable`, `FileExposed`, `CertificateInvalid`, `PolicyRefused`, `System`.
     pub fn open(path: &Path) -> Result<Client> {
-        let _ = path;
-        unimplemented!()
+        let (config, findings) = config::load(path)?;
+        let log = Arc::new(Log::open(&config.log, &config.client_name)?);
+        let audit = config.audit.as_deref().map(AuditTrail::open).transpose()?.map(Arc::new);
+        let journal = Journal { log, audit };
+        let parts = Arc::new(Parts::new(&config, journal)?);
+        let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
+        parts.journal.event("client.start", Severity::Notice, &start);
+        for finding in &findings {
+            let fields = [("finding", finding.id.into()), ("message", finding.message.as_str().into())];
+            parts.journal.event("config.finding", Severity::Warning, &fields);
+        }
+        spawn_refresh(&parts, config.cache.ttl)?;
+        Ok(Client { parts, process: ProcessStamp::current() })
     }
-    /// The newest active version of a named key. Blocks on the network unless cached.
+
+    /// The handle that follows a named key's newest active version. Blocks on the network unless cached.
+    ///
+    /// Errors: `InvalidArgument`, `KeyNotFound`, `KeyState`, `KeyAmbiguous`, `KeyWeak`, `AlgorithmRefused`, `NoServer`,
+    /// those of a server's answer (4xx), `MemoryExhausted`, `Closed`, `Forked`.
     pub fn key(&self, name: &str) -> Result<Key> {
-        let _ = name;
-        unimplemented!()
+        self.live()?.keys.named(name)
     }
-    /// Makes version 1 of a named key on the key server, or returns the key where the name has one. Blocks.
+
+    /// Makes the first version of a named key on the key server, or returns the key where the name has one. Blocks.
+    ///
+    /// Errors: as [`Client::key`], without `KeyNotFound`.
     pub fn create_key(&self, name: &str) -> Result<(Key, Creation)> {
-        let _ = name;
-        unimplemented!()
+        self.live()?.keys.create(name)
     }
-    /// Decrypts with the key that the message names, if that name matches `expect`; the name is compared
-    /// before any cache or network access. Blocks unless the key is cached.
+
+    /// Decrypts with the key that the message names, if that name matches `expect` (`customer-42`, `customer-*`, `*`).
+    ///
+    /// The name is compared before any cache or network access. Blocks unless the key is cached. Errors: as
+    /// [`Client::key`], and `NotAuthentic`, `WrongKey`, `BufferTooSmall`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], expect: &str, out: &mut [u8]) -> Result<usize> {
-        let _ = (message, aad, expect, out);
-        unimplemented!()
+        let parts = self.live()?;
+        let expected = Pattern::parse(expect)?;
+        let id = message::key_id(message)?;
+        if !expected.matches(&id.name) {
+            let message = format!("the message names key {id}, and {expect:?} was expected; it belongs elsewhere");
+            return Err(Error::new(Code::WrongKey, message));
+        }
+        let needed = message::decrypted_size(message)?;
+        if out.len() < needed {
+            return Err(Error::buffer_too_small(needed));
+        }
+        parts.keys.decrypt(&id, message, aad, out)
     }
-    /// Every key the servers know under our naming, with state and dates. Blocks.
+
+    /// Every version of every key that the key servers know under our naming. Blocks.
     pub fn list_keys(&self) -> Result<Vec<KeyInfo>> {
-        unimplemented!()
+        let parts = self.live()?;
+        Ok(parts.keys.list()?.iter().map(|found| parts.key_info(found)).collect())
     }
-    /// All versions of one named key. Blocks.
+
+    /// Every version of one named key, the oldest first. Blocks.
     pub fn show_key(&self, name: &str) -> Result<Vec<KeyInfo>> {
-        let _ = name;
-        unimplemented!()
+        let parts = self.live()?;
+        Ok(parts.keys.show(name)?.iter().map(|found| parts.key_info(found)).collect())
     }
-    /// Drops every session of every key, before a planned snapshot of the machine.
+
+    /// Ends every session of every key, before a planned snapshot of the machine. Does not block.
     pub fn quiesce(&self) -> Result<()> {
-        unimplemented!()
+        self.live()?.keys.quiesce();
+        Ok(())
     }
+
     /// What the client knows of itself and its servers. Does not block.
     pub fn status(&self) -> Result<Status> {
-        unimplemented!()
+        let parts = self.live()?;
+        let (keys, hits, misses) = parts.keys.counts();
+        Ok(Status {
+            client: parts.name.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            memory_tier: slot::tier().map(|tier| format!("{tier:?}").to_lowercase()),
+            cache: CacheStatus { keys, hits, misses },
+            servers: parts.cluster.servers().iter().map(ServerStatus::of).collect(),
+        })
     }
-    /// Writes the last record and lets go of keys and connections. Every later call says `Closed`.
+
+    /// Wipes every key, closes the connections and writes the last record. Every later call on the client or a key
+    /// of it says `Closed`; closing twice is no error.
     pub fn close(&self) -> Result<()> {
-        unimplemented!()
+        if !self.process.is_current() {
+            return Err(forked());
+        }
+        self.parts.close();
+        Ok(())
+    }
+
+    fn live(&self) -> Result<&Parts> {
+        if !self.process.is_current() {
+            return Err(forked());
+        }
+        if self.parts.closed.load(Ordering::Acquire) {
+            return Err(Error::new(Code::Closed, "this client was closed; open another one"));
+        }
+        Ok(&self.parts)
     }
 }
 
-/// Whether `create_key` made the key or found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Creation {
-    Created,
-    Existed,
-}
-
-/// A handle to a named key. Encrypts and decrypts without blocking. Cheap to clone.
-#[derive(Clone)]
-pub struct Key;
-
-impl Key {
-    /// Name and version that new messages get.
-    pub fn id(&self) -> Result<KeyId> {
-        unimplemented!()
-    }
-    /// See `envelope::Key::encrypted_size`.
-    pub fn encrypted_size(&self, n: usize) -> Option<usize> {
-        let _ = n;
-        unimplemented!()
-    }
-    pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let _ = (plaintext, aad, out);
-        unimplemented!()
-    }
-    pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let _ = (message, aad, out);
-        unimplemented!()
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.process.is_current() {
+            self.parts.close();
+        }
     }
 }
 
-/// What `keystead key list|show` prints of one key version.
-#[derive(Clone, Debug, serde::Serialize)]
+impl Parts {
+    fn new(config: &Config, journal: Journal) -> Result<Parts> {
+        let cluster = Arc::new(Cluster::new(config, journal.clone())?);
+        Ok(Parts {
+            name: config.client_name.clone(),
+            keys: Keys::new(cluster.clone(), config.cache, config.policy),
+            cluster,
+            journal,
+            closed: AtomicBool::new(false),
+            waiting: Mutex::new(()),
+            woken: Condvar::new(),
+        })
+    }
+
+    fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        self.woken.notify_all();
+        self.keys.clear();
+        self.cluster.close();
+        self.journal.event("client.stop", Severity::Notice, &[]);
+    }
+
+    /// Verifies what is due, again and again, until the client is closed.
+    fn refresh(&self, pause: Duration) {
+        while !self.closed.load(Ordering::Acquire) {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let still_open = |_: &mut ()| !self.closed.load(Ordering::Acquire);
+            drop(self.woken.wait_timeout_while(waiting, pause, still_open));
+            if !self.closed.load(Ordering::Acquire) {
+                self.keys.refresh_due();
+            }
+        }
+    }
+
+    fn key_info(&self, found: &Found) -> KeyInfo {
+        KeyInfo {
+            name: found.id.name.clone(),
+            version: found.id.version,
+            state: found.state.to_string(),
+            identifier: found.identifier.clone(),
+            algorithm: found.algorithm.map(|algorithm| algorithm.to_string()),
+            length_bits: found.length_bits,
+            created: found.initial_date,
+            server: self.cluster.servers()[found.server].name(),
+        }
+    }
+}
+
+/// Starts the thread that keeps cached keys verified. It ends when the client is closed, which dropping it does.
+fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration) -> Result<()> {
+    let parts = parts.clone();
+    let pause = REFRESH_PAUSE.min(ttl / 8).max(Duration::from_millis(10));
+    let thread = std::thread::Builder::new().name("keystead-refresh".into()).spawn(move || parts.refresh(pause));
+    thread.map(drop).map_err(|error| {
+        let message =
+            format!("the thread that keeps keys verified could not start: {error}; raise the limit on threads");
+        Error::new(Code::System, message)
+    })
+}
+
+fn forked() -> Error {
+    Error::new(Code::Forked, "this client belongs to the parent process; open a client in the child, after the fork")
+}
+
+/// One version of a key, as a key server described it.
+#[derive(Clone, Debug, Serialize)]
 pub struct KeyInfo {
     pub name: String,
     pub version: u32,
@@ -95,38 +232,63 @@ pub struct KeyInfo {
     pub state: String,
     /// The server's unique identifier.
     pub identifier: String,
-    pub algorithm: Option<u32>,
-    pub length_bits: Option<i32>,
-    /// Initial Date, seconds since 1970.
+    /// `AES`, …
+    pub algorithm: Option<String>,
+    pub length_bits: Option<u32>,
+    /// Initial Date, in seconds since 1970.
     pub created: Option<i64>,
-    /// The server that answered, `host:port`.
+    /// The server that described it, `host:port`.
     pub server: String,
 }
 
 /// What the client knows of itself and its servers.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Status {
     pub client: String,
+    /// The library's version.
+    pub version: &'static str,
+    /// The protection of the memory that keys are in; absent before the first key.
     pub memory_tier: Option<String>,
     pub cache: CacheStatus,
     pub servers: Vec<ServerStatus>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+/// How the key cache has served.
+#[derive(Clone, Debug, Serialize)]
 pub struct CacheStatus {
     pub keys: usize,
     pub hits: u64,
     pub misses: u64,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+/// What is known of one server from the last time it was tried.
+#[derive(Clone, Debug, Serialize)]
 pub struct ServerStatus {
     /// `host:port`
     pub server: String,
     /// `untried`, `healthy` or `resting`.
-    pub state: String,
+    pub state: &'static str,
     pub address: Option<String>,
     pub kmip_version: Option<String>,
     pub last_error: Option<String>,
     pub latency_microseconds: Option<u64>,
+}
+
+impl ServerStatus {
+    fn of(server: &Server) -> ServerStatus {
+        let Health { state, address, kmip_version, last_error, latency } = server.health();
+        let state = match state {
+            State::Untried => "untried",
+            State::Healthy => "healthy",
+            State::Resting(_) => "resting",
+        };
+        ServerStatus {
+            server: server.name(),
+            state,
+            address: address.map(|address| address.to_string()),
+            kmip_version: kmip_version.map(|version| version.to_string()),
+            last_error,
+            latency_microseconds: latency.map(|latency| latency.as_micros() as u64),
+        }
+    }
 }
