@@ -1,0 +1,206 @@
+//! What an application is promised of named keys, against real key servers.
+
+#[path = "common/keyservers.rs"]
+mod keyservers;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use keyservers::KeyServers;
+use keystead::client::{Creation, Key};
+use keystead::{Client, Code};
+
+/// The harness's configuration with its failover and cache sections replaced.
+fn configured(servers: &KeyServers, file: &str, sections: &str) -> PathBuf {
+    let text = std::fs::read_to_string(&servers.config).unwrap();
+    let kept = text.split("\n[").filter(|section| !section.starts_with("failover]") && !section.starts_with("cache]"));
+    let path = servers.dir.join(file);
+    std::fs::write(&path, format!("{}\n\n{sections}\n", kept.collect::<Vec<_>>().join("\n["))).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+fn impatient(servers: &KeyServers) -> Client {
+    let sections = "[failover]\ndelay = \"50ms\"\nrounds = 2\ndeadline = \"5s\"";
+    Client::open(&configured(servers, "impatient.conf", sections)).unwrap()
+}
+
+fn encrypt(key: &Key, plaintext: &[u8], aad: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; key.encrypted_size(plaintext.len()).unwrap()];
+    let size = key.encrypt(plaintext, aad, &mut out).unwrap();
+    out.truncate(size);
+    out
+}
+
+fn decrypt(key: &Key, message: &[u8], aad: &[u8]) -> keystead::Result<Vec<u8>> {
+    let mut out = vec![0; message.len()];
+    let size = key.decrypt(message, aad, &mut out)?;
+    out.truncate(size);
+    Ok(out)
+}
+
+#[test]
+fn one_get_serves_ten_thousand_encryptions_and_then_an_outage() {
+    let mut servers = KeyServers::start(2);
+    let client = impatient(&servers);
+    assert_eq!(client.create_key("customer-1").unwrap().1, Creation::Created);
+    drop(client);
+    let before = servers.count("primary", "Get");
+
+    let client = impatient(&servers);
+    let key = client.key("customer-1").unwrap();
+    let messages: Vec<_> = (0..10_000_u32).map(|n| encrypt(&key, &n.to_be_bytes(), b"row")).collect();
+    for (n, message) in (0..10_000_u32).zip(&messages) {
+        assert_eq!(decrypt(&client.key("customer-1").unwrap(), message, b"row").unwrap(), n.to_be_bytes());
+    }
+    assert_eq!(servers.count("primary", "Get") - before, 1);
+
+    servers.kill("primary");
+    servers.kill("secondary");
+    let message = encrypt(&client.key("customer-1").unwrap(), b"still here", b"");
+    let mut out = vec![0; message.len()];
+    let size = client.decrypt(&message, b"", "customer-*", &mut out).unwrap();
+    assert_eq!(&out[..size], b"still here");
+}
+
+#[test]
+fn a_client_opens_while_every_server_is_down_says_so_in_time_and_recovers() {
+    let mut servers = KeyServers::start(2);
+    impatient(&servers).create_key("customer-1").unwrap();
+    servers.kill("primary");
+    servers.kill("secondary");
+
+    let client = impatient(&servers);
+    let start = Instant::now();
+    let error = client.key("customer-1").err().expect("nobody can answer");
+    assert!(start.elapsed() < Duration::from_secs(5), "the deadline is five seconds, it took {:?}", start.elapsed());
+    assert_eq!(error.code(), Code::NoServer);
+    for server in &servers.servers {
+        let name = format!("{}:{}", server.host, server.port);
+        assert!(error.message().contains(&name), "{error} does not name {name}");
+        let attempt = error.attempts().iter().find(|attempt| attempt.server == name).unwrap();
+        assert_eq!(attempt.address.as_deref(), Some(name.as_str()));
+        assert!(attempt.reason.contains("refused"), "{}", attempt.reason);
+    }
+
+    servers.restart("secondary");
+    assert_eq!(client.key("customer-1").unwrap().id().unwrap().to_string(), "customer-1/1");
+}
+
+#[test]
+fn the_secondary_makes_and_serves_keys_when_the_primary_dies_and_the_trail_names_it() {
+    let mut servers = KeyServers::start(2);
+    let client = impatient(&servers);
+    client.create_key("before").unwrap();
+    servers.kill("primary");
+    let (key, creation) = client.create_key("after").unwrap();
+    assert_eq!(creation, Creation::Created);
+    let message = encrypt(&key, "nach dem Ausfall".as_bytes(), b"");
+    assert_eq!(decrypt(&key, &message, b"").unwrap(), "nach dem Ausfall".as_bytes());
+
+    let trail = std::fs::read_to_string(&servers.audit).unwrap();
+    let created_on = |name: &str| -> Vec<String> {
+        let rows = trail.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        let made = rows.filter(|row| row[0] == "Create" && row[4] == name && row[8] == "success");
+        made.map(|row| row[3].to_owned()).collect()
+    };
+    assert_eq!(created_on("before"), [servers.servers[0].port.to_string()]);
+    assert_eq!(created_on("after"), [servers.servers[1].port.to_string()]);
+    let log = std::fs::read_to_string(&servers.log).unwrap();
+    assert!(log.contains("event=server.failed") && log.contains("event=server.failover"), "{log}");
+    assert!(keystead::log::verify(&[&servers.log]).unwrap().is_intact());
+    assert!(keystead::log::verify(&[&servers.audit]).unwrap().is_intact());
+}
+
+#[test]
+fn sixteen_creators_of_one_name_end_with_one_active_key_that_all_share() {
+    let servers = KeyServers::start(2);
+    let clients = [impatient(&servers), impatient(&servers)];
+    let start = Barrier::new(16);
+    let messages: Vec<Vec<u8>> = std::thread::scope(|scope| {
+        let creators: Vec<_> = (0..16)
+            .map(|n: usize| {
+                let (client, start) = (&clients[n % 2], &start);
+                scope.spawn(move || {
+                    start.wait();
+                    encrypt(&client.create_key("shared").unwrap().0, b"hello", b"")
+                })
+            })
+            .collect();
+        creators.into_iter().map(|creator| creator.join().unwrap()).collect()
+    });
+    let fresh = impatient(&servers);
+    let key = fresh.key("shared").unwrap();
+    for message in &messages {
+        assert_eq!(decrypt(&key, message, b"").unwrap(), b"hello");
+    }
+    let versions = fresh.show_key("shared").unwrap();
+    assert_eq!(versions.iter().filter(|version| version.state == "active").count(), 1, "{versions:?}");
+}
+
+#[test]
+fn a_message_of_another_customer_is_refused_before_any_request() {
+    let mut servers = KeyServers::start(1);
+    let client = impatient(&servers);
+    let message = encrypt(&client.create_key("customer-1").unwrap().0, b"hers", b"");
+    drop(client);
+    let before = servers.count("primary", "Locate");
+    let client = impatient(&servers);
+    let mut out = vec![0; message.len()];
+    let error = client.decrypt(&message, b"", "customer-2", &mut out).unwrap_err();
+    assert_eq!(error.code(), Code::WrongKey);
+    assert!(error.message().contains("customer-1/1") && error.message().contains("customer-2"), "{error}");
+    assert_eq!(servers.count("primary", "Locate"), before);
+    assert_eq!(client.decrypt(&message, b"", "customer-1", &mut out).unwrap(), 4);
+}
+
+#[test]
+fn a_missing_key_is_named_and_audited_as_not_found() {
+    let servers = KeyServers::start(2);
+    let error = impatient(&servers).key("nobody").err().unwrap();
+    assert_eq!(error.code(), Code::KeyNotFound);
+    assert!(error.message().contains("nobody"), "{error}");
+    let trail = std::fs::read_to_string(&servers.audit).unwrap();
+    let row = trail.lines().find(|line| line.starts_with("Locate,") && line.contains(",nobody,")).unwrap();
+    assert!(row.contains(",failure,") && row.contains("not found"), "{row}");
+}
+
+#[test]
+fn a_key_serves_an_outage_up_to_max_stale_and_comes_back_with_the_servers() {
+    let mut servers = KeyServers::start(1);
+    let sections =
+        "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"2s\"\n[cache]\nttl = \"400ms\"\nmax_stale = \"2s\"";
+    let client = Client::open(&configured(&servers, "stale.conf", sections)).unwrap();
+    let (key, _) = client.create_key("customer-1").unwrap();
+    servers.kill("primary");
+    let killed = Instant::now();
+    let mut out = [0; 256];
+    while killed.elapsed() < Duration::from_secs(1) {
+        key.encrypt(b"x", b"", &mut out).expect("an outage shorter than max_stale is not noticed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let error = loop {
+        match key.encrypt(b"x", b"", &mut out) {
+            Err(error) => break error,
+            Ok(_) => assert!(killed.elapsed() < Duration::from_secs(10), "the key never went stale"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(error.code(), Code::KeyStale);
+    servers.restart("primary");
+    let key = client.key("customer-1").unwrap();
+    key.encrypt(b"x", b"", &mut out).unwrap();
+}
+
+#[test]
+fn a_closed_client_takes_its_keys_along() {
+    let servers = KeyServers::start(1);
+    let client = impatient(&servers);
+    let (key, _) = client.create_key("customer-1").unwrap();
+    client.close().unwrap();
+    assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::Closed);
+    assert_eq!(client.key("customer-1").err().unwrap().code(), Code::Closed);
+    client.close().unwrap();
+}
