@@ -2,6 +2,10 @@
 //!
 //! Nothing here knows what a key is. Memory mappings live in [`crate::memory`].
 
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use once_cell::sync::OnceCell;
@@ -10,6 +14,34 @@ use once_cell::sync::OnceCell;
 pub fn effective_user() -> u32 {
     // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() }
+}
+
+/// Opens `name` inside an open folder, with `flags` of open(2). Never inherited by a child program.
+///
+/// A single component at a time, so that a caller can check what it opened before it goes deeper.
+pub fn open_at(folder: &File, name: &OsStr, flags: i32) -> std::io::Result<File> {
+    let name = CString::new(name.as_bytes())?;
+    // SAFETY: `folder` is open for the borrow's life, `name` ends with a zero byte, and no mode is needed
+    // because callers do not create.
+    let descriptor = unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC) };
+    if descriptor < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just opened and nobody else owns it.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
+}
+
+/// Where a symbolic link leads that was itself opened with `O_PATH | O_NOFOLLOW`.
+pub fn read_link(link: &File) -> std::io::Result<OsString> {
+    let mut target = vec![0; libc::PATH_MAX as usize];
+    // SAFETY: `link` is open for the borrow's life, the empty name ends with a zero byte, and `target` is valid for
+    // writes of its length.
+    let n = unsafe { libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), target.as_mut_ptr().cast(), target.len()) };
+    if n < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    target.truncate(n as usize);
+    Ok(OsString::from_vec(target))
 }
 
 /// Fills `out` with bytes from the operating system's generator. Blocks only before the system is seeded.
@@ -85,7 +117,6 @@ pub fn processor_random() -> Option<u64> {
 ///
 /// Without it the first reply of a server that leaves Nagle's algorithm on comes 40 ms late.
 pub fn acknowledge_quickly(socket: &std::net::TcpStream) {
-    use std::os::fd::AsRawFd;
     let on: libc::c_int = 1;
     // SAFETY: the descriptor is open for the borrow's life and `on` is valid for its size.
     unsafe {
