@@ -1,17 +1,32 @@
 //! The configuration file: schema, parser, and checks of owners and modes.
+//!
+//! [`load`] reads the file and everything it refers to, and returns what it permits as [`Finding`]s: there
+//! is no log yet to write them to.
 
 #![forbid(unsafe_code)]
 
+pub mod files;
+mod findings;
+mod load;
+mod parse;
+pub mod reference;
+mod schema;
+mod tls;
+
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
+use files::Access;
+use parse::Source;
+use zeroize::Zeroizing;
 
 /// A checked configuration. Everything it refers to was read and checked when it was loaded.
 #[derive(Debug)]
 pub struct Config {
-    /// The file it came from.
+    /// The file it came from, absolute.
     pub path: PathBuf,
     /// `client.name`: in every record.
     pub client_name: String,
@@ -26,7 +41,8 @@ pub struct Config {
 }
 
 /// Whether the prohibitions on how keys are kept are enforced or only warned of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     Strict,
     Relaxed,
@@ -58,7 +74,7 @@ pub struct Tls {
 }
 
 /// A password: cannot be printed or cloned; wiped on drop.
-pub struct Secret(zeroize::Zeroizing<String>);
+pub struct Secret(Zeroizing<String>);
 
 /// The failover loop.
 #[derive(Clone, Copy, Debug)]
@@ -85,13 +101,14 @@ pub struct Cache {
 /// The log.
 #[derive(Clone, Debug)]
 pub struct Log {
-    pub level: crate::config::Level,
+    pub level: Level,
     /// `file:PATH`. Other targets come with their sinks.
     pub target: Option<PathBuf>,
 }
 
 /// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     None,
     Basic,
@@ -127,8 +144,29 @@ impl Secret {
     }
 }
 
+impl Policy {
+    /// Whether a key server may answer from `peer` to us at `local`, the two ends of one connection.
+    ///
+    /// `strict` keeps keys away from the machine that holds the data: no loopback address, and no
+    /// connection whose ends have the same address.
+    pub fn permits_peer(self, peer: IpAddr, local: IpAddr) -> bool {
+        let (peer, local) = (peer.to_canonical(), local.to_canonical());
+        self == Policy::Relaxed || !(peer.is_loopback() || peer.is_unspecified() || peer == local)
+    }
+}
+
 /// Reads and checks the file and everything it refers to. Blocks on the file system only.
+///
+/// [`Code::ConfigInvalid`] names line and column; [`Code::FileExposed`], [`Code::ConfigUnreadable`] and
+/// [`Code::CertificateInvalid`] name the file; all of them under every policy. [`Code::PolicyRefused`] is what
+/// [`Policy::Relaxed`] would permit.
 pub fn load(path: &Path) -> Result<(Config, Vec<Finding>)> {
-    let _ = path;
-    unimplemented!()
+    let bytes = files::read(path, "the configuration", Access::Private)?;
+    let path = std::path::absolute(path).map_err(|error| {
+        Error::new(Code::ConfigUnreadable, format!("no absolute path of {}: {error}", path.display()))
+    })?;
+    let source = Source::new(&path, &bytes)?;
+    let document = source.parse()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    load::Loader::new(&source).load(document, now)
 }

@@ -18,7 +18,7 @@ pub struct Input {
 impl Input {
     /// # Safety
     /// Unless NULL, `start` is valid for reads of `len` bytes that nobody writes during `'a`.
-    #[inline(always)] // Out of line it would pass its arguments through memory, which costs a message 10 ns.
+    #[inline]
     pub unsafe fn slice<'a>(self) -> Result<&'a [u8]> {
         if self.len == 0 {
             return Ok(&[]);
@@ -42,7 +42,7 @@ impl Output {
     ///
     /// # Safety
     /// Unless NULL, `start` is valid for reads and writes of `capacity` bytes that nobody else uses during `'a`.
-    #[inline(always)] // As above.
+    #[inline]
     pub unsafe fn slice<'a>(self, inputs: [Input; 2]) -> Result<&'a mut [u8]> {
         if self.filled.is_null() {
             return Err(missing("out_len"));
@@ -51,9 +51,10 @@ impl Output {
             return Ok(&mut []);
         }
         check_range("out", self.start, self.capacity)?;
-        let [first, second] = inputs;
-        if self.overlaps(first) || self.overlaps(second) {
-            return Err(overlapping(if self.overlaps(first) { first.name } else { second.name }));
+        for input in inputs {
+            if self.overlaps(input) {
+                return Err(overlapping(input.name));
+            }
         }
         // SAFETY: not NULL, not longer than isize::MAX, no shared byte, and the caller vouches for the buffer.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.start, self.capacity) })

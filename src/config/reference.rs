@@ -1,0 +1,164 @@
+//! Every key of the file, for the parser's advice and for `docs/CONFIG.md`.
+
+/// What is known of one key.
+pub struct KeyDoc {
+    /// Without brackets.
+    pub section: &'static str,
+    pub key: &'static str,
+    /// After "takes": for advice and for the table.
+    pub takes: &'static str,
+    pub absent: Absent,
+    pub meaning: &'static str,
+}
+
+/// What holds when a key is left out.
+pub enum Absent {
+    /// It must be there.
+    Refused,
+    /// This value, as TOML.
+    Is(&'static str),
+    /// What is done instead.
+    Means(&'static str),
+}
+
+use Absent::{Is, Means, Refused};
+
+const FILE: &str = "the path of a file";
+const PEM: &str = "the path of a PEM file";
+const DURATION: &str = "a duration in ms, s, m, h or d, such as \"2s\"";
+
+/// Every section with its meaning, in the order of the document.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("client", "Who we are."),
+    ("tls", "Whom we trust and who we are, towards every key server; each `[[server]]` may override any of it."),
+    ("server", "One key server. The first `[[server]]` is the primary; the others are tried in their order."),
+    ("failover", "What happens when a key server cannot be reached."),
+    ("cache", "Keys that are kept in locked memory."),
+    ("log", "The log, one line for each record."),
+    ("audit", "The audit trail, one CSV row for each operation and key server. Written at every log level."),
+];
+
+/// The section that may be repeated.
+pub const REPEATED: &str = "server";
+
+/// Every key, section by section.
+#[rustfmt::skip]
+pub const KEYS: &[KeyDoc] = &[
+    doc("client", "name", "1 to 64 characters", Refused, "Names this application in every record."),
+    doc("client", "policy", "\"strict\" or \"relaxed\"", Is("\"strict\""),
+        "`strict` refuses what the rules of key keeping forbid, such as a key server on the machine that holds the data. \
+         `relaxed` warns instead. Files, owners, modes and certificates are held to the same rules under both."),
+    doc("tls", "ca_certificate", PEM, Means("each server has its own"),
+        "The certificates of the authorities that may have issued a key server's certificate."),
+    doc("tls", "client_certificate", PEM, Means("each server has its own"),
+        "Our certificate, then those that lead to its authority."),
+    doc("tls", "client_key", PEM, Means("each server has its own"),
+        "The private key of `client_certificate`, not password-protected, with mode 0600 or 0400."),
+    doc("server", "host", "a DNS name or an IP address", Refused,
+        "Where the key server is, and the name that its certificate must carry."),
+    doc("server", "port", "a number from 1 to 65535", Is("5696"), "Its KMIP port."),
+    doc("server", "user", "1 to 64 characters", Means("no credential is sent"), "KMIP user name."),
+    doc("server", "password", "text, \"env:NAME\" or \"file:PATH\"", Means("no password is sent"),
+        "KMIP password; needs `user`. `file:` names a file with mode 0600 that holds it, less one line end."),
+    doc("server", "ca_certificate", PEM, Means("as in `[tls]`"), "For this server only."),
+    doc("server", "client_certificate", PEM, Means("as in `[tls]`"), "For this server only."),
+    doc("server", "client_key", PEM, Means("as in `[tls]`"), "For this server only."),
+    doc("failover", "delay", DURATION, Is("\"2s\""), "From a failed server to the try of the next one."),
+    doc("failover", "rounds", "a number from 1", Is("3"), "How often the whole list of servers is tried."),
+    doc("failover", "deadline", DURATION, Is("\"30s\""), "For a whole call, over all servers and rounds."),
+    doc("cache", "ttl", DURATION, Is("\"10m\""), "After this a key's state is verified again."),
+    doc("cache", "max_stale", DURATION, Means("`\"1h\"`, or `ttl` where that is longer"),
+        "How long a key stays usable while no server answers, since its state was last verified. At least `ttl`."),
+    doc("cache", "max_entries", "a number from 1", Is("1000"), "How many keys are kept at most."),
+    doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged."),
+    doc("log", "format", "\"syslog\"", Is("\"syslog\""), "How a line is written."),
+    doc("log", "target", "\"file:PATH\"", Means("no log is written"), "Where lines go."),
+    doc("audit", "file", FILE, Means("no audit trail is written"), "The CSV file."),
+];
+
+const fn doc(
+    section: &'static str,
+    key: &'static str,
+    takes: &'static str,
+    absent: Absent,
+    meaning: &'static str,
+) -> KeyDoc {
+    KeyDoc { section, key, takes, absent, meaning }
+}
+
+/// The keys of a section.
+pub fn keys_of(section: &str) -> impl Iterator<Item = &'static KeyDoc> {
+    KEYS.iter().filter(move |doc| doc.section == section)
+}
+
+/// The section's header, as it is written in the file.
+pub fn header(section: &str) -> String {
+    if section == REPEATED { format!("[[{section}]]") } else { format!("[{section}]") }
+}
+
+/// The candidate that was probably meant by `word`.
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = 1 + word.len() / 4;
+    candidates
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Insertions, deletions and substitutions between two words (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/CONFIG.md`.
+    fn markdown() -> String {
+        let mut page = String::from(include_str!("reference.md"));
+        for (section, meaning) in SECTIONS {
+            page += &format!("\n## `{}`\n\n{meaning}\n\n", header(section));
+            page += "| key | takes | when left out | meaning |\n|---|---|---|---|\n";
+            for doc in keys_of(section) {
+                let absent = match doc.absent {
+                    Refused => "refused".to_owned(),
+                    Is(value) => format!("`{value}`"),
+                    Means(what) => what.to_owned(),
+                };
+                page += &format!("| `{}` | {} | {absent} | {} |\n", doc.key, doc.takes, doc.meaning);
+            }
+        }
+        page
+    }
+
+    #[test]
+    fn the_page_on_the_configuration_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIG.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let page = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(page == markdown(), "docs/CONFIG.md is stale; UPDATE_DOCS=1 cargo test --lib the_page writes it");
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_finds_its_key_and_another_word_does_not() {
+        let keys = || keys_of("cache").map(|doc| doc.key);
+        assert_eq!(nearest("max_stal", keys()), Some("max_stale"));
+        assert_eq!(nearest("tlt", keys()), None);
+        assert_eq!(nearest("tt", keys()), Some("ttl"));
+        assert_eq!(nearest("colour", keys()), None);
+    }
+}

@@ -1,0 +1,366 @@
+//! The schema: what may stand in the file, and what holds when it does not.
+//!
+//! A value is judged where it is read, so that the parser can say at which line and column it stands. No message
+//! here repeats a value that could be a password.
+
+use std::net::IpAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+use serde::Deserialize;
+use toml::Spanned;
+use zeroize::Zeroizing;
+
+use super::{Failover, Level, Policy};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    pub client: ClientSection,
+    #[serde(default)]
+    pub tls: TlsSection,
+    pub server: Vec<Spanned<ServerSection>>,
+    #[serde(default)]
+    pub failover: FailoverSection,
+    #[serde(default)]
+    pub cache: CacheSection,
+    #[serde(default)]
+    pub log: LogSection,
+    #[serde(default)]
+    pub audit: AuditSection,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClientSection {
+    pub name: ClientName,
+    #[serde(default = "strict")]
+    pub policy: Policy,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsSection {
+    pub ca_certificate: Option<Spanned<FilePath>>,
+    pub client_certificate: Option<Spanned<FilePath>>,
+    pub client_key: Option<Spanned<FilePath>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServerSection {
+    pub host: Spanned<Host>,
+    #[serde(default = "kmip_port")]
+    pub port: NonZeroU16,
+    pub user: Option<User>,
+    pub password: Option<Spanned<PasswordSource>>,
+    pub ca_certificate: Option<Spanned<FilePath>>,
+    pub client_certificate: Option<Spanned<FilePath>>,
+    pub client_key: Option<Spanned<FilePath>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FailoverSection {
+    pub delay: Period,
+    pub rounds: NonZeroU32,
+    pub deadline: PositivePeriod,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct CacheSection {
+    pub ttl: PositivePeriod,
+    pub max_stale: Option<Spanned<PositivePeriod>>,
+    pub max_entries: NonZeroU32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogSection {
+    pub level: Level,
+    /// Checked when it is read; there is one so far.
+    pub format: Format,
+    pub target: Option<Target>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuditSection {
+    pub file: Option<FilePath>,
+}
+
+fn strict() -> Policy {
+    Policy::Strict
+}
+
+/// The port that IANA registered for KMIP.
+fn kmip_port() -> NonZeroU16 {
+    NonZeroU16::new(5696).expect("not zero")
+}
+
+impl Default for FailoverSection {
+    fn default() -> Self {
+        FailoverSection {
+            delay: Period(Duration::from_secs(2)),
+            rounds: NonZeroU32::new(3).expect("not zero"),
+            deadline: PositivePeriod(Duration::from_secs(30)),
+        }
+    }
+}
+
+impl Default for CacheSection {
+    fn default() -> Self {
+        CacheSection {
+            ttl: PositivePeriod(Duration::from_secs(10 * 60)),
+            max_stale: None,
+            max_entries: NonZeroU32::new(1000).expect("not zero"),
+        }
+    }
+}
+
+/// Of `cache.max_stale`, unless `cache.ttl` is longer.
+pub(super) const DEFAULT_MAX_STALE: Duration = Duration::from_secs(60 * 60);
+
+impl Default for LogSection {
+    fn default() -> Self {
+        LogSection { level: Level::Basic, format: Format, target: None }
+    }
+}
+
+impl From<FailoverSection> for Failover {
+    fn from(section: FailoverSection) -> Failover {
+        Failover { delay: section.delay.0, rounds: section.rounds.get(), deadline: section.deadline.0 }
+    }
+}
+
+type Parsed<T> = std::result::Result<T, String>;
+
+/// What is printed in every record: no control characters, and short.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct ClientName(pub String);
+
+impl TryFrom<String> for ClientName {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        short_line(text).map(ClientName)
+    }
+}
+
+/// A KMIP user name.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct User(pub String);
+
+impl TryFrom<String> for User {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        short_line(text).map(User)
+    }
+}
+
+fn short_line(text: String) -> Parsed<String> {
+    match text.chars().count() {
+        0 => Err("it is empty".into()),
+        65.. => Err("it is longer than 64 characters".into()),
+        _ if text.chars().any(char::is_control) => Err("it holds a control character".into()),
+        _ => Ok(text),
+    }
+}
+
+/// A DNS name or an IP address without brackets or port.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Host(pub String);
+
+impl TryFrom<String> for Host {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        if ServerName::try_from(text.as_str()).is_ok() {
+            return Ok(Host(text));
+        }
+        let bare = text.trim_start_matches('[').split(']').next().unwrap_or(&text);
+        if text.starts_with('[') && bare.parse::<IpAddr>().is_ok() {
+            return Err(format!("{text:?} has brackets; write {bare:?}, and the port in `port`"));
+        }
+        match text.split_once(':') {
+            Some((name, port)) if port.parse::<u16>().is_ok() => {
+                Err(format!("{text:?} holds a port; write host = {name:?} and port = {port}"))
+            }
+            _ => Err(format!("{text:?} is neither a DNS name nor an IP address")),
+        }
+    }
+}
+
+impl Host {
+    /// Whether the name or address itself says so; what a name resolves to is judged when it is connected.
+    pub fn is_this_machine(&self) -> bool {
+        if let Ok(address) = self.0.parse::<IpAddr>() {
+            let address = address.to_canonical();
+            return address.is_loopback() || address.is_unspecified();
+        }
+        let name = self.0.trim_end_matches('.').to_ascii_lowercase();
+        name == "localhost" || name.ends_with(".localhost")
+    }
+}
+
+/// The path of a file; what is relative starts at the configuration's folder.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct FilePath(pub PathBuf);
+
+impl TryFrom<String> for FilePath {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        match ["env:", "file:", "cred:", "sha256:"].iter().find(|reference| text.starts_with(**reference)) {
+            Some(reference) => Err(format!("references with `{reference}` are not supported here yet; write a path")),
+            None => path(&text).map(FilePath),
+        }
+    }
+}
+
+fn path(text: &str) -> Parsed<PathBuf> {
+    match text {
+        "" => Err("the path is empty".into()),
+        _ if text.contains('\0') => Err("the path holds a zero byte".into()),
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+/// Where a password comes from.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum PasswordSource {
+    Plain(Zeroizing<String>),
+    Environment(String),
+    File(PathBuf),
+}
+
+impl TryFrom<String> for PasswordSource {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        let text = Zeroizing::new(text);
+        if let Some(name) = text.strip_prefix("env:") {
+            return match name.is_empty() || name.contains(['=', '\0']) {
+                true => Err("`env:` is followed by the name of an environment variable".into()),
+                false => Ok(PasswordSource::Environment(name.to_owned())),
+            };
+        }
+        if let Some(file) = text.strip_prefix("file:") {
+            return path(file).map(PasswordSource::File);
+        }
+        match text.starts_with("cred:") {
+            true => Err("references with `cred:` are not supported yet; use `file:` or `env:`".into()),
+            false => Ok(PasswordSource::Plain(text)),
+        }
+    }
+}
+
+/// A duration as a number and a unit: `500ms`, `2s`, `10m`, `1h`, `7d`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Period(pub Duration);
+
+impl TryFrom<String> for Period {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        let bad = || format!("{text:?} is not a duration");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (number, unit) = text.split_at(digits);
+        let milliseconds: u64 = match unit {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60 * 1000,
+            "h" => 60 * 60 * 1000,
+            "d" => 24 * 60 * 60 * 1000,
+            _ => return Err(bad()),
+        };
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        match number.checked_mul(milliseconds) {
+            Some(total) if total <= MAX_PERIOD_MS => Ok(Period(Duration::from_millis(total))),
+            _ => Err(format!("{text:?} is longer than a year")),
+        }
+    }
+}
+
+/// A year: longer ones are slips, and sums of shorter ones never overflow.
+const MAX_PERIOD_MS: u64 = 366 * 24 * 60 * 60 * 1000;
+
+/// A [`Period`] that is not zero.
+#[derive(Deserialize)]
+#[serde(try_from = "Period")]
+pub(super) struct PositivePeriod(pub Duration);
+
+impl TryFrom<Period> for PositivePeriod {
+    type Error = String;
+    fn try_from(period: Period) -> Parsed<Self> {
+        if period.0.is_zero() { Err("it is zero".into()) } else { Ok(PositivePeriod(period.0)) }
+    }
+}
+
+/// The form of a log line: key=value syslog.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Format;
+
+impl TryFrom<String> for Format {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        match text.as_str() {
+            "syslog" => Ok(Format),
+            "cef" | "leef" => Err(format!("the format {text:?} is not available yet; use \"syslog\"")),
+            _ => Err(format!("there is no format {text:?}")),
+        }
+    }
+}
+
+/// Where log lines go.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Target(pub PathBuf);
+
+impl TryFrom<String> for Target {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        match text.strip_prefix("file:") {
+            Some(file) => path(file).map(Target),
+            None => Err(format!("the target {text:?} is not available; write \"file:/path\"")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::reference;
+
+    /// The fields that serde names when it refuses one that does not exist.
+    fn fields<T: serde::de::DeserializeOwned>() -> Vec<String> {
+        let error = toml::from_str::<T>("no_such_key = 1").err().expect("unknown keys are refused");
+        let message = error.message().split_once("expected").expect("the known keys").1.to_owned();
+        message.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_key_of_the_schema_is_documented_and_every_documented_key_is_in_the_schema() {
+        let documented: Vec<&str> = reference::SECTIONS.iter().map(|(section, _)| *section).collect();
+        assert_eq!(fields::<Document>(), documented);
+        let sections = [
+            ("client", fields::<ClientSection>()),
+            ("tls", fields::<TlsSection>()),
+            ("server", fields::<ServerSection>()),
+            ("failover", fields::<FailoverSection>()),
+            ("cache", fields::<CacheSection>()),
+            ("log", fields::<LogSection>()),
+            ("audit", fields::<AuditSection>()),
+        ];
+        assert_eq!(sections.len(), documented.len());
+        for (section, fields) in sections {
+            let documented: Vec<&str> = reference::keys_of(section).map(|doc| doc.key).collect();
+            assert_eq!(fields, documented, "[{section}]");
+        }
+    }
+}

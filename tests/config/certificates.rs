@@ -1,0 +1,72 @@
+//! Certificates and keys that cannot be used, or not together.
+
+use std::fs;
+
+use keystead::Code;
+
+use crate::site::{POLICIES, Site, ids, minimal};
+
+const DAY: i64 = 24 * 60 * 60;
+
+#[test]
+fn the_key_of_another_certificate_is_refused_and_both_files_are_named() {
+    let site = Site::new();
+    for policy in POLICIES {
+        site.refused(&minimal(policy).replace("client.key", "other.key"))
+            .is(Code::CertificateInvalid, &site.path("other.key"))
+            .says(&["is not the key of the certificate", site.path("client.pem").to_str().unwrap(), "line 8"]);
+    }
+}
+
+#[test]
+fn an_unusable_certificate_or_key_is_refused_with_its_remedy() {
+    let site = Site::new();
+    let pem = fs::read_to_string(site.path("client.pem")).unwrap();
+    let key = fs::read_to_string(site.path("client.key")).unwrap();
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("ca.pem", "", &["holds no certificate in PEM form"]),
+        ("ca.pem", &key, &["holds no certificate in PEM form"]),
+        ("ca.pem", &pem[..pem.len() / 2], &["cut short", "copy the whole file"]),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n", &["damaged certificate"]),
+        ("ca.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &["as number 1", "replace it"]),
+        ("client.pem", "no PEM at all", &["holds no certificate in PEM form"]),
+        ("client.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", &["no X.509 certificate"]),
+        ("client.key", &pem, &["holds no private key in PEM form"]),
+        (
+            "client.key",
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            &["password-protected", "openssl pkey -in"],
+        ),
+        (
+            "client.key",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: X,Y\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+            &["password-protected", "openssl pkey -in"],
+        ),
+        ("client.key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", &["of a kind or size"]),
+    ];
+    for (name, text, words) in cases {
+        let site = Site::new();
+        let mode = if *name == "client.key" { 0o600 } else { 0o644 };
+        site.write(name, text, mode);
+        for policy in POLICIES {
+            let refusal = site.refused(&minimal(policy));
+            println!("{}", refusal.message);
+            refusal.is(Code::CertificateInvalid, &site.path(name)).says(words);
+        }
+    }
+}
+
+#[test]
+fn an_expired_client_certificate_is_told_and_does_not_keep_the_application_from_starting() {
+    let site = Site::new();
+    let (_, findings) = site.load(&minimal("strict").replace("client.", "expired.")).unwrap();
+    assert!(ids(&findings).contains(&"client-certificate-expired"), "{findings:?}");
+    let (config, _) = site.load(&minimal("strict")).unwrap();
+    let tls = &config.servers[0].tls;
+    let said = |left: i64| tls.expiry(tls.not_after - left).map(|finding| finding.id);
+    assert_eq!(said(31 * DAY), None);
+    assert_eq!(said(29 * DAY), Some("client-certificate-expires-in-30-days"));
+    assert_eq!(said(6 * DAY), Some("client-certificate-expires-in-7-days"));
+    assert_eq!(said(3600), Some("client-certificate-expires-in-1-day"));
+    assert_eq!(said(-1), Some("client-certificate-expired"));
+}

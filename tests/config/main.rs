@@ -1,0 +1,8 @@
+//! What a configuration may say, and what is refused of it, with file, line and remedy.
+
+mod accepted;
+mod certificates;
+mod files;
+mod policy;
+mod site;
+mod text;
