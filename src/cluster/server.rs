@@ -160,7 +160,7 @@ impl Server {
     fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
         let connection = self.connector.connect(deadline)?;
         let peer = connection.peer();
-        if self.policy == Policy::Strict && peer.ip().is_loopback() {
+        if !self.policy.permits_peer(peer.ip(), connection.local().ip()) {
             let message = format!(
                 "key server {} is this machine ({peer}), and policy \"strict\" wants keys kept away from the data; \
                  name a key server on another machine, or set policy = \"relaxed\" in a test",

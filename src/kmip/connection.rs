@@ -95,10 +95,12 @@ impl Connector {
         let peer = Peer { server: self.server.clone(), address };
         let fail = |phase, trouble| Failure::new(diagnosis::explain(&peer, phase, &trouble), Some(address));
         let socket = dial::connect(address, others, deadline).map_err(|trouble| fail(Phase::Connecting, trouble))?;
+        let local = socket.local_addr().map_err(|error| fail(Phase::Connecting, Trouble::Socket(error)))?;
         let session = Session::open(socket, self.rules.clone(), self.name.clone(), deadline)
             .map_err(|trouble| fail(Phase::Handshake, trouble))?;
         let mut connection = Connection {
             peer,
+            local,
             session,
             version: NEGOTIATION,
             agreed: self.agreed.clone(),
@@ -169,6 +171,7 @@ impl AgreedVersion {
 /// An open connection. After a failure of transport it is of no use any more: see `is_usable`.
 pub struct Connection {
     peer: Peer,
+    local: SocketAddr,
     session: Session,
     version: Version,
     agreed: Arc<AgreedVersion>,
@@ -184,6 +187,11 @@ impl Connection {
     /// The server's address.
     pub fn peer(&self) -> SocketAddr {
         self.peer.address
+    }
+
+    /// Our own address on this connection.
+    pub fn local(&self) -> SocketAddr {
+        self.local
     }
 
     /// The protocol version that was agreed on.
