@@ -284,6 +284,11 @@ impl Writer {
         self.primitive(tag, Kind::Enumeration, &value.to_be_bytes());
     }
 
+    /// Seconds since 1970.
+    pub fn date_time(&mut self, tag: Tag, value: i64) {
+        self.primitive(tag, Kind::DateTime, &value.to_be_bytes());
+    }
+
     pub fn text(&mut self, tag: Tag, value: &str) {
         self.primitive(tag, Kind::TextString, value.as_bytes());
     }
