@@ -4,7 +4,7 @@
 mod fake_server;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,7 +126,7 @@ fn a_certificate_for_another_name_is_named() {
         let elsewhere = Certificate { name: "kms9.example", ..Certificate::SERVER };
         let identity = authority.issue(&Certificate::CLIENT);
         let (_server, connector) = guarded(&authority, &elsewhere, identity, versions);
-        let failure = expect(&connector, Code::ServerNameMismatch, "kms9.example");
+        let failure = expect(&connector, Code::ServerNameMismatch, "a certificate for kms9.example, which");
         assert!(failure.error.message().contains("does not cover 127.0.0.1"));
     }
 }
@@ -349,22 +349,4 @@ fn a_connection_that_the_server_closed_while_idle_is_recognised() {
         assert!(!patience.is_past(), "the closed connection still counts as usable");
         std::thread::yield_now();
     }
-}
-
-#[test]
-fn the_sockets_of_failed_attempts_are_closed() {
-    let before = open_files();
-    let server = FakeServer::plain(drop);
-    let connector = stranger_to(server.address.port());
-    for _ in 0..20 {
-        assert!(fetch(&connector).is_err());
-    }
-    drop(server);
-    drop(TcpStream::connect("127.0.0.1:1"));
-    // Other tests of this process open and close sockets meanwhile.
-    assert!(open_files() < before + 20 + 64, "sockets leak");
-}
-
-fn open_files() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -10,6 +11,8 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 
 use crate::error::Code;
 
@@ -100,7 +103,7 @@ fn explain(error: &CertificateError, der: &CertificateDer<'_>, name: &ServerName
                 facts.not_before
             ),
         ),
-        NotValidForName | NotValidForNameContext { .. } => (Code::ServerNameMismatch, misnamed(error, name)),
+        NotValidForName | NotValidForNameContext { .. } => (Code::ServerNameMismatch, misnamed(&facts.names, name)),
         UnknownIssuer | BadSignature => (
             Code::ServerUntrusted,
             format!(
@@ -121,17 +124,15 @@ fn explain(error: &CertificateError, der: &CertificateDer<'_>, name: &ServerName
     Distrust { code, why }
 }
 
-fn misnamed(error: &CertificateError, name: &ServerName<'_>) -> String {
-    let presented = match error {
-        CertificateError::NotValidForNameContext { presented, .. } if !presented.is_empty() => {
-            printable(&presented.join(", "))
-        }
-        _ => "no name in its subjectAltName".into(),
+fn misnamed(names: &[String], expected: &ServerName<'_>) -> String {
+    let expected = expected.to_str();
+    let names = match names {
+        [] => "no name in its subjectAltName".into(),
+        names => printable(&names.join(", ")),
     };
-    let expected = name.to_str();
     format!(
-        "has a certificate for {presented}, which does not cover {expected}; set server.host to one of its names, or issue \
-         a certificate whose subjectAltName holds {expected}"
+        "has a certificate for {names}, which does not cover {expected}; set server.host to one of its names, or issue a \
+         certificate whose subjectAltName holds {expected}"
     )
 }
 
@@ -141,26 +142,41 @@ struct Facts {
     issuer: String,
     not_before: String,
     not_after: String,
+    /// Of subjectAltName.
+    names: Vec<String>,
 }
 
 impl Facts {
     fn read(der: &CertificateDer<'_>) -> Facts {
         let Ok(certificate) = x509_cert::Certificate::from_der(der) else {
-            let unreadable = || String::from("(unreadable)");
-            return Facts {
-                subject: unreadable(),
-                issuer: unreadable(),
-                not_before: unreadable(),
-                not_after: unreadable(),
-            };
+            let [subject, issuer, not_before, not_after] = [(); 4].map(|()| String::from("(unreadable)"));
+            return Facts { subject, issuer, not_before, not_after, names: Vec::new() };
         };
         let certificate = certificate.tbs_certificate;
+        let names = match certificate.get::<SubjectAltName>() {
+            Ok(Some((_, names))) => names.0.iter().filter_map(name).collect(),
+            _ => Vec::new(),
+        };
         Facts {
             subject: quoted(&certificate.subject.to_string()),
             issuer: quoted(&certificate.issuer.to_string()),
             not_before: certificate.validity.not_before.to_string(),
             not_after: certificate.validity.not_after.to_string(),
+            names,
         }
+    }
+}
+
+/// A name that TLS could compare.
+fn name(name: &GeneralName) -> Option<String> {
+    match name {
+        GeneralName::DnsName(name) => Some(name.to_string()),
+        GeneralName::IpAddress(bytes) => {
+            let bytes = bytes.as_bytes();
+            let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+            v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok().map(|address| address.to_string())
+        }
+        _ => None,
     }
 }
 

@@ -7,9 +7,9 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::sign::SingleCertAndKey;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, ReadTraffic, UnbufferedStatus};
 use rustls::{ClientConfig, crypto};
 use rustls_pki_types::ServerName;
 
@@ -86,6 +86,8 @@ pub struct Session {
     /// Records to be sent.
     outgoing: Buffer,
     heard: bool,
+    /// The engine gave up; it must not be fed again.
+    failed: bool,
 }
 
 /// What the engine made of the bytes so far.
@@ -111,6 +113,7 @@ impl Session {
             incoming: Buffer::new(RECORD, INCOMING_LIMIT),
             outgoing: Buffer::new(4 << 10, OUTGOING_LIMIT),
             heard: false,
+            failed: false,
         };
         // Before the handshake is done no plaintext can come.
         let mut nothing = Buffer::new(0, 0);
@@ -197,12 +200,9 @@ impl Session {
         let UnbufferedStatus { mut discard, state } = engine.process_tls_records(incoming.filled_mut());
         let step = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    plain.append(record.payload)?;
-                }
-                Ok(Step::Progress)
+                let taken = take(&mut traffic, plain);
+                discard += taken.as_ref().copied().unwrap_or(0);
+                taken.map(|_| Step::Progress)
             }
             Ok(ConnectionState::EncodeTlsData(mut data)) => {
                 put(outgoing, |room| data.encode(room).map_err(room_to_encode)).map(|()| Step::Progress)
@@ -221,23 +221,26 @@ impl Session {
             Err(error) => Err(Trouble::Tls(error)),
         };
         incoming.discard(discard);
-        if let Err(Trouble::Tls(_)) = step {
-            self.send_alert(deadline);
+        if let Err(Trouble::Tls(error)) = &step {
+            self.failed = true;
+            // A peer that gave up first needs no alert.
+            if !matches!(error, rustls::Error::AlertReceived(_)) {
+                self.send_alert(deadline);
+            }
         }
         step
     }
 
-    /// Tells the peer why the engine gave up. Best effort.
+    /// Tells the peer why the engine gave up: the alert is the one thing it still has to say, and comes
+    /// before it would look at its input again. Best effort.
     fn send_alert(&mut self, deadline: Deadline) {
-        let Session { engine, outgoing, socket, .. } = self;
-        while let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
-            engine.process_tls_records(&mut [])
+        let Session { engine, incoming, outgoing, socket, .. } = self;
+        if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
+            engine.process_tls_records(incoming.filled_mut())
+            && put(outgoing, |room| data.encode(room).map_err(room_to_encode)).is_ok()
         {
-            if put(outgoing, |room| data.encode(room).map_err(room_to_encode)).is_err() {
-                return;
-            }
+            let _ = write_all(socket, outgoing.filled(), deadline);
         }
-        let _ = write_all(socket, outgoing.filled(), deadline);
         outgoing.clear();
     }
 
@@ -248,7 +251,10 @@ impl Session {
                 put(outgoing, |room| traffic.encrypt(request, room).map_err(room_to_encrypt))
             }
             Ok(_) => Err(Trouble::Closed),
-            Err(error) => Err(Trouble::Tls(error)),
+            Err(error) => {
+                self.failed = true;
+                Err(Trouble::Tls(error))
+            }
         }
     }
 
@@ -297,7 +303,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.bid_farewell();
+        if !self.failed {
+            self.bid_farewell();
+        }
     }
 }
 
@@ -325,6 +333,20 @@ fn write_all(socket: &mut TcpStream, mut bytes: &[u8], deadline: Deadline) -> st
         }
     }
     Ok(())
+}
+
+/// Moves what was decrypted to `plain`; returns how many more bytes of input that used up.
+fn take(
+    traffic: &mut ReadTraffic<'_, '_, ClientConnectionData>,
+    plain: &mut Buffer,
+) -> std::result::Result<usize, Trouble> {
+    let mut discard = 0;
+    while let Some(record) = traffic.next_record() {
+        let record = record?;
+        discard += record.discard;
+        plain.append(record.payload)?;
+    }
+    Ok(discard)
 }
 
 /// Appends what `into` writes; it answers how much room it needs where there is too little.
