@@ -49,6 +49,7 @@ install python3 (or leave tests out: -DBUILD_TESTING=OFF)")
 endif()
 
 if(missing)
+  unset(KEYSTEAD_CARGO CACHE) # Looked for again next time.
   list(JOIN missing "\n  * " missing)
   message(FATAL_ERROR "Nothing was built yet. What is missing:\n  * ${missing}\nInstall it and run the same command again.")
 endif()

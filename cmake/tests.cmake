@@ -58,7 +58,7 @@ add_dependencies(format venv)
 keystead_test(format 400 "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check)
 
 # Rust. Compiled with the build, so that a test's time is its own.
-set(rust_test "${KEYSTEAD_CARGO}" test --release ${KEYSTEAD_CARGO_ARGS})
+set(rust_test "${KEYSTEAD_CARGO}" test --release --no-fail-fast ${KEYSTEAD_CARGO_ARGS})
 add_custom_target(
   rust_tests
   COMMAND ${rust_test} --no-run
