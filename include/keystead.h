@@ -40,7 +40,7 @@
  *
  * OWNERSHIP. Every client, key, error and keystead_bytes belongs to the caller and is freed once, by the
  * function of its type, in any order. Use after _free, or freeing twice, is a mistake that is usually, not
- * always, noticed (INVALID_HANDLE). A _free does no input or output and cannot fail.
+ * always, noticed (INVALID_HANDLE). A _free never waits for the network and cannot fail.
  *
  * THREADS. Any function may be called on any object from any thread at any time: const T * means that calls may
  * run at once. Only _free takes T *, and it must be the last to use the object.
@@ -265,8 +265,9 @@ keystead_status keystead_client_open(const char *config_path,
 keystead_status keystead_client_close(const keystead_client *client,
                                       keystead_error **err);
 
-// Frees a client; NULL is ignored. Call keystead_client_close() before, which can say that the last record could
-// not be written. From now on its keys say KEYSTEAD_E_CLOSED; they are freed on their own. Does not block.
+// Frees a client; NULL is ignored. One that was not closed is closed without a word should the last record fail,
+// so call keystead_client_close() before. From now on its keys say KEYSTEAD_E_CLOSED; they are freed on their
+// own. Never waits for the network.
 void keystead_client_free(keystead_client *client);
 
 // The newest active version of the key called name (1 to 128 of A-Z a-z 0-9 . _ -), from the cache or from

@@ -60,8 +60,9 @@ pub unsafe extern "C" fn keystead_client_close(
     unsafe { finish(err, || on_handle(client, |client| client.close())) }
 }
 
-/// Frees a client; NULL is ignored. Call keystead_client_close() before, which can say that the last record could
-/// not be written. From now on its keys say KEYSTEAD_E_CLOSED; they are freed on their own. Does not block.
+/// Frees a client; NULL is ignored. One that was not closed is closed without a word should the last record fail,
+/// so call keystead_client_close() before. From now on its keys say KEYSTEAD_E_CLOSED; they are freed on their
+/// own. Never waits for the network.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_free(client: *mut keystead_client) {
     // SAFETY: the rules of the header.

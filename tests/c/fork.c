@@ -9,7 +9,7 @@
 
 #include "check.h"
 
-enum { FORKS = 50, HANGS_AFTER_SECONDS = 20 };
+enum { FORKS = 50, AFRESH_EVERY = 10, HANGS_AFTER_SECONDS = 20 };
 static const uint8_t TEXT[] = "inherited";
 static atomic_int stop;
 
@@ -106,7 +106,7 @@ int main(void)
     for (int i = 0; i < 3; i++)
         CHECK(pthread_create(&threads[i], NULL, keep_busy, &parent) == 0);
     for (int i = 0; i < FORKS; i++)
-        fork_and(&parent, NULL);
+        fork_and(&parent, i % AFRESH_EVERY == 0 ? start_afresh : NULL);
     atomic_store(&stop, 1);
     for (int i = 0; i < 3; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
