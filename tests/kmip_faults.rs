@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use keystead::Code;
 use keystead::kmip::{Connector, Deadline, Failure, Get, SymmetricKey};
 use rcgen::ExtendedKeyUsagePurpose;
-use rustls::SupportedProtocolVersion;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
 use fake_server::{Authority, Certificate, FakeKey, FakeServer, Request, client, reply, success};
 
@@ -70,7 +70,10 @@ fn guarded_as(
     identity: Arc<CertifiedKey>,
     versions: &[&'static SupportedProtocolVersion],
 ) -> (FakeServer, Connector) {
-    let rules = authority.server_rules(authority.issue(server), versions);
+    guarded_by(authority.server_rules(authority.issue(server), versions), trust, identity)
+}
+
+fn guarded_by(rules: Arc<ServerConfig>, trust: &Authority, identity: Arc<CertifiedKey>) -> (FakeServer, Connector) {
     let server = FakeServer::tls(rules, |mut stream| {
         while let Some(request) = Request::receive(&mut stream) {
             let answer = request.versions_or(|| success(GET, request.id(), |payload| FakeKey::GOOD.write(payload)));
@@ -94,6 +97,30 @@ fn without_a_fault_the_key_arrives_over_tls_1_2_and_1_3() {
         let key = fetch(&connector).map_err(|failure| failure.error).unwrap();
         assert_eq!(*key.material, [0xA7; 32]);
         assert_eq!((key.id.as_str(), key.length_bits), ("key-1", 256));
+    }
+}
+
+#[test]
+fn every_address_of_a_name_is_tried() {
+    let authority = Authority::new("Keystead test CA");
+    let named = Certificate { name: "localhost", ..Certificate::SERVER };
+    let (server, _) = guarded(&authority, &named, authority.issue(&Certificate::CLIENT), BOTH[1]);
+    // Where the name has an IPv6 address, nobody listens there.
+    let local = client(&authority, authority.issue(&Certificate::CLIENT), "localhost", server.address.port());
+    fetch(&Connector::new(&local).unwrap()).map_err(|failure| failure.error).map(drop).unwrap();
+}
+
+#[test]
+fn a_long_certificate_chain_is_taken() {
+    let authority = Authority::new("Keystead test CA");
+    let leaf = authority.issue(&Certificate::SERVER);
+    // More than one TLS record, and nearly the 64 KiB that a handshake message may have.
+    let chain = vec![leaf.cert[0].clone(); 60_000 / leaf.cert[0].len()];
+    for versions in BOTH {
+        let identity = Arc::new(CertifiedKey::new(chain.clone(), leaf.key.clone()));
+        let rules = authority.server_rules(identity, versions);
+        let (_server, connector) = guarded_by(rules, &authority, authority.issue(&Certificate::CLIENT));
+        fetch(&connector).map_err(|failure| failure.error).map(drop).unwrap();
     }
 }
 
@@ -255,7 +282,7 @@ fn claiming(length: u32, rest: &[u8]) -> Vec<u8> {
 
 #[test]
 fn four_gibibytes_outside_are_refused_before_they_are_awaited() {
-    let (_server, connector) = answering_get(|_| claiming(u32::MAX & !7, &[0; 64]));
+    let (_server, connector) = answering_get(|_| claiming(!7, &[0; 64]));
     expect(&connector, Code::ReplyMalformed, "claims 4294967288 bytes");
 }
 

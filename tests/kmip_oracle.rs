@@ -154,7 +154,8 @@ fn both_implementations_read_the_same_key_from_a_reply() {
 
     let mut outcomes = read_reply(&reply, ITEM, 1).unwrap();
     let outcome = outcomes.pop().unwrap().unwrap();
-    let ours = Get { id: "5a6f-1" }.read(outcome.result.ok().expect("a success")).unwrap();
+    let Ok(payload) = outcome.result else { panic!("no success") };
+    let ours = Get { id: "5a6f-1" }.read(payload).unwrap();
     assert_eq!(*ours.material, [0x5A; 32]);
     let theirs = format!("{:?}", key.key_block.key_value.key_material);
     assert_eq!(theirs.matches("90").count(), 32, "0x5A is 90: {theirs}");

@@ -231,6 +231,8 @@ impl Connection {
         outcomes
     }
 
+    /// Kept out of line: the stack is scrubbed from its caller's frame, and so covers its own.
+    #[inline(never)]
     fn exchange<O: Operation>(
         &mut self,
         operations: &[O],

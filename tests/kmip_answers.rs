@@ -1,0 +1,327 @@
+//! Key servers differ in what they answer, and all of it is taken; what is no answer is refused.
+
+#[path = "common/fake_server.rs"]
+mod fake_server;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use keystead::kmip::ttlv::Writer;
+use keystead::kmip::{
+    Activate, Connection, Connector, Create, Deadline, DiscoverVersions, Failure, Get, GetAttributes, Locate,
+    Operation, ResultReason, State, Version, attributes, message, tags,
+};
+use keystead::{Code, Error};
+
+use fake_server::{FakeKey, FakeServer, failed_item, failure, item, reply, success, version};
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(5))
+}
+
+fn connect(connector: &Connector) -> Connection {
+    connector.connect(soon()).map_err(Error::from).unwrap()
+}
+
+/// Calls one operation on a server that answers it with these bytes.
+fn call<O: Operation>(
+    operation: &O,
+    answer: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+) -> Result<O::Answer, Failure> {
+    let (_server, connector) = FakeServer::answering(move |request| request.versions_or(|| answer(request.id())));
+    connect(&connector).call(operation, soon())
+}
+
+fn get_refusal(key: FakeKey<'static>) -> Error {
+    let answer = call(&Get { id: "key-1" }, move |id| success(Get::CODE, id, |payload| key.write(payload)));
+    answer.err().expect("it is not the key that was asked for").error
+}
+
+#[test]
+fn only_a_raw_aes_256_key_is_taken_for_a_key() {
+    let cases = [
+        (FakeKey { id: "key-2", ..FakeKey::GOOD }, "another object than key-1"),
+        (FakeKey { object_type: 5, ..FakeKey::GOOD }, "split key"),
+        (FakeKey { format: 7, ..FakeKey::GOOD }, "format is 0x7"),
+        (FakeKey { algorithm: 2, ..FakeKey::GOOD }, "3DES"),
+        (FakeKey { algorithm: 0x8000_0001, ..FakeKey::GOOD }, "algorithm 0x80000001"),
+        (FakeKey { bits: 128, ..FakeKey::GOOD }, "128 bits"),
+        (FakeKey { material: &[0xA7; 16], ..FakeKey::GOOD }, "not 32 bytes"),
+        (FakeKey { material: &[0xA7; 33], ..FakeKey::GOOD }, "not 32 bytes"),
+        (FakeKey { wrapped: true, ..FakeKey::GOOD }, "wrapped"),
+    ];
+    for (key, cause) in cases {
+        let error = get_refusal(key);
+        assert_eq!(error.code(), Code::AnswerUnexpected, "{error}");
+        assert!(error.message().contains(cause), "{error}");
+    }
+}
+
+#[test]
+fn every_spelling_of_not_found_is_understood() {
+    let certain = [0x01, 0x37, 0x36];
+    let possible = [0x0C, 0x100];
+    for reason in certain.into_iter().chain(possible) {
+        let answer = move |id: &[u8]| failure(Get::CODE, id, reason, "Could not locate object: key-1");
+        let failure = call(&Get { id: "key-1" }, answer).err().unwrap();
+        assert!(failure.may_mean_not_found(), "{:?}", failure.error);
+        assert_eq!(failure.code() == Code::KeyNotFound, certain.contains(&reason), "{:?}", failure.error);
+        assert_eq!(failure.reason, Some(ResultReason(reason)));
+        assert_eq!(failure.server_message.as_deref(), Some("Could not locate object: key-1"));
+        assert!(failure.request_sent);
+    }
+    let failure = call(&Get { id: "key-1" }, |id| failure(Get::CODE, id, 0x16, "no")).err().unwrap();
+    assert!(!failure.may_mean_not_found());
+    let nothing = call(&Locate { name: Some("orders/1"), ..Locate::default() }, |id| success(Locate::CODE, id, |_| {}));
+    assert_eq!(nothing.map_err(Error::from).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn an_unknown_reason_keeps_its_number_and_its_words_stay_on_one_line() {
+    let words = format!("line one\nline two\u{1b}[31m {}", "x".repeat(5000));
+    let failure =
+        call(&Activate { id: "key-1" }, move |id| failure(Activate::CODE, id, 0x8000_00AA, &words)).unwrap_err();
+    assert_eq!(failure.code(), Code::ServerRefused);
+    assert!(failure.error.message().contains("reason 0x800000aa"), "{}", failure.error);
+    assert!(!failure.error.message().contains(['\n', '\u{1b}']));
+    assert!(failure.error.message().len() < 1000);
+}
+
+#[test]
+fn a_server_that_could_not_parse_the_request_answers_without_operation_and_item() {
+    let (_server, connector) = FakeServer::answering(|request| {
+        request.versions_or(|| {
+            let mut writer = Writer::with_capacity(1024);
+            writer.structure(tags::RESPONSE_MESSAGE, |message| {
+                message.structure(tags::RESPONSE_HEADER, |header| version(header, 0));
+                message.structure(tags::BATCH_ITEM, |item| {
+                    item.enumeration(tags::RESULT_STATUS, 1);
+                    item.enumeration(tags::RESULT_REASON, 4);
+                    item.text(tags::RESULT_MESSAGE, "Error parsing request message.");
+                });
+            });
+            writer.written().unwrap().to_vec()
+        })
+    });
+    let mut connection = connect(&connector);
+    let failure = connection.call(&Activate { id: "key-1" }, soon()).unwrap_err();
+    assert_eq!((failure.code(), failure.reason), (Code::ServerRefused, Some(ResultReason::INVALID_MESSAGE)));
+    assert!(connection.is_usable(), "it was a complete answer");
+    let outcomes = connection.call_all(&[Activate { id: "a" }, Activate { id: "b" }], soon()).unwrap();
+    assert!(outcomes.iter().all(Result::is_err) && outcomes.len() == 2);
+}
+
+#[test]
+fn the_highest_common_version_is_agreed_on_once_per_server() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let used = Arc::new(Mutex::new(Vec::new()));
+    let (count, seen) = (asked.clone(), used.clone());
+    let (_server, connector) = FakeServer::answering(move |request| {
+        if request.asks_for_versions() {
+            count.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(request.minor_version, 1, "the question exists since 1.1");
+            return success(DiscoverVersions::CODE, request.id(), |payload| {
+                version(payload, 0);
+                version(payload, 2);
+                version(payload, 9);
+            });
+        }
+        seen.lock().unwrap().push(request.minor_version);
+        success(Activate::CODE, request.id(), |payload| payload.text(tags::UNIQUE_IDENTIFIER, "key-1"))
+    });
+    for _ in 0..3 {
+        let mut connection = connect(&connector);
+        assert_eq!(connection.version(), Version::new(1, 2));
+        connection.call(&Activate { id: "key-1" }, soon()).map_err(Error::from).unwrap();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(*used.lock().unwrap(), [2, 2, 2]);
+}
+
+#[test]
+fn a_server_that_does_not_know_the_question_speaks_1_0() {
+    for reason in [ResultReason::OPERATION_NOT_SUPPORTED, ResultReason::INVALID_MESSAGE] {
+        let (_server, connector) =
+            FakeServer::answering(move |request| failure(request.items[0].0, request.id(), reason.0, "what?"));
+        assert_eq!(connect(&connector).version(), Version::new(1, 0));
+    }
+}
+
+#[test]
+fn a_server_that_speaks_no_version_of_ours_says_so() {
+    let (_server, connector) = FakeServer::answering(|request| success(DiscoverVersions::CODE, request.id(), |_| {}));
+    let failure = connector.connect(soon()).err().unwrap();
+    assert_eq!(failure.code(), Code::Unsupported);
+    assert!(!failure.request_sent);
+}
+
+#[test]
+fn a_server_replaced_by_an_older_one_is_asked_again() {
+    let minor = Arc::new(AtomicUsize::new(4));
+    let current = minor.clone();
+    let (_server, connector) = FakeServer::answering(move |request| {
+        let newest = current.load(Ordering::SeqCst) as i32;
+        if request.asks_for_versions() {
+            return success(DiscoverVersions::CODE, request.id(), |payload| version(payload, newest));
+        }
+        match request.minor_version == newest {
+            true => success(Activate::CODE, request.id(), |payload| payload.text(tags::UNIQUE_IDENTIFIER, "key-1")),
+            false => failure(Activate::CODE, request.id(), 4, "protocol version not supported"),
+        }
+    });
+    connect(&connector).call(&Activate { id: "key-1" }, soon()).map_err(Error::from).unwrap();
+    minor.store(2, Ordering::SeqCst);
+    assert!(connect(&connector).call(&Activate { id: "key-1" }, soon()).is_err());
+    connect(&connector).call(&Activate { id: "key-1" }, soon()).map_err(Error::from).unwrap();
+}
+
+#[test]
+fn the_items_of_a_batch_are_matched_by_their_ids_and_not_by_their_order() {
+    let (_server, connector) = FakeServer::answering(|request| {
+        request.versions_or(|| {
+            reply(|message| {
+                for ((operation, id), key) in request.items.iter().zip(["a", "b", "c"]).rev() {
+                    match key {
+                        "b" => failed_item(message, *operation, id, 1, "no b"),
+                        key => {
+                            item(message, *operation, id, |payload| FakeKey { id: key, ..FakeKey::GOOD }.write(payload))
+                        }
+                    }
+                }
+            })
+        })
+    });
+    let outcomes = connect(&connector).call_all(&[Get { id: "a" }, Get { id: "b" }, Get { id: "c" }], soon()).unwrap();
+    let ids: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map(|key| key.id).map_err(|f| f.code())).collect();
+    assert_eq!(ids, [Ok("a".into()), Err(Code::KeyNotFound), Ok("c".into())]);
+}
+
+#[test]
+fn what_a_server_did_not_come_to_after_a_failure_is_a_failure() {
+    let (_server, connector) = FakeServer::answering(|request| {
+        request.versions_or(|| reply(|message| failed_item(message, Activate::CODE, request.id(), 0x0B, "illegal")))
+    });
+    let mut connection = connect(&connector);
+    let outcomes = connection.call_all(&[Activate { id: "a" }, Activate { id: "b" }], soon()).unwrap();
+    assert_eq!(outcomes[0].as_ref().unwrap_err().reason, Some(ResultReason::ILLEGAL_OPERATION));
+    assert!(outcomes[1].as_ref().unwrap_err().error.message().contains("stopped before"));
+    assert!(connection.is_usable());
+}
+
+#[test]
+fn a_single_success_without_its_item_id_is_taken_and_one_for_another_operation_is_not() {
+    let without_id = |operation: u32| {
+        move |_: &[u8]| {
+            reply(|message| {
+                message.structure(tags::BATCH_ITEM, |item| {
+                    item.enumeration(tags::OPERATION, operation);
+                    item.enumeration(tags::RESULT_STATUS, 0);
+                    item.structure(tags::RESPONSE_PAYLOAD, |payload| payload.text(tags::UNIQUE_IDENTIFIER, "key-1"));
+                });
+            })
+        }
+    };
+    call(&Activate { id: "key-1" }, without_id(Activate::CODE)).map_err(Error::from).unwrap();
+    let failure = call(&Activate { id: "key-1" }, without_id(0x14)).unwrap_err();
+    assert_eq!(failure.code(), Code::ReplyMalformed);
+}
+
+#[test]
+fn attributes_are_read_whatever_their_order_and_unknown_ones_skipped() {
+    fn attribute(payload: &mut Writer, name: &str, value: impl FnOnce(&mut Writer)) {
+        payload.structure(tags::ATTRIBUTE, |attribute| {
+            attribute.text(tags::ATTRIBUTE_NAME, name);
+            attribute.integer(0x420009, 0);
+            value(attribute);
+        });
+    }
+    let answer = |id: &[u8]| {
+        success(GetAttributes::CODE, id, |payload| {
+            attribute(payload, attributes::STATE, |w| w.enumeration(tags::ATTRIBUTE_VALUE, 0x8000_0007));
+            for name in ["orders/1", "alias"] {
+                attribute(payload, attributes::NAME, |w| {
+                    w.structure(tags::ATTRIBUTE_VALUE, |value| {
+                        value.text(tags::NAME_VALUE, name);
+                        value.enumeration(tags::NAME_TYPE, 1);
+                    });
+                });
+            }
+            attribute(payload, "x-vendor", |w| w.structure(tags::ATTRIBUTE_VALUE, |_| {}));
+            attribute(payload, attributes::OBJECT_GROUP, |w| w.text(tags::ATTRIBUTE_VALUE, "keystead:orders"));
+            attribute(payload, attributes::LENGTH, |w| w.integer(tags::ATTRIBUTE_VALUE, 256));
+            attribute(payload, attributes::INITIAL_DATE, |w| w.date_time(tags::ATTRIBUTE_VALUE, 1_700_000_000));
+            payload.text(tags::UNIQUE_IDENTIFIER, "key-1");
+        })
+    };
+    let found = call(&GetAttributes { id: "key-1", names: &[] }, answer).map_err(Error::from).unwrap();
+    assert_eq!(found.names, ["orders/1", "alias"]);
+    assert_eq!(found.state, Some(State::Other(0x8000_0007)));
+    assert_eq!(found.object_groups, ["keystead:orders"]);
+    assert_eq!((found.length_bits, found.initial_date), (Some(256), Some(1_700_000_000)));
+    assert_eq!(found.algorithm, None);
+}
+
+/// A small generator with a fixed seed, so that a failure can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below as u64) as usize
+    }
+}
+
+#[test]
+fn no_altered_reply_makes_the_reader_panic() {
+    const ITEM: u64 = 7;
+    let id = ITEM.to_be_bytes();
+    let seeds = [
+        success(Get::CODE, &id, |payload| FakeKey::GOOD.write(payload)),
+        success(Locate::CODE, &id, |payload| {
+            ["a", "b"].iter().for_each(|id| payload.text(tags::UNIQUE_IDENTIFIER, id))
+        }),
+        success(DiscoverVersions::CODE, &id, |payload| (0..5).for_each(|minor| version(payload, minor))),
+        success(Create::CODE, &id, |payload| {
+            payload.enumeration(tags::OBJECT_TYPE, 2);
+            payload.text(tags::UNIQUE_IDENTIFIER, "key-1");
+        }),
+        failure(Get::CODE, &id, 1, "not found"),
+    ];
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut read = 0;
+    for _ in 0..100_000 {
+        let mut bytes = seeds[dice.throw(seeds.len())].clone();
+        for _ in 0..=dice.throw(4) {
+            let at = dice.throw(bytes.len());
+            match dice.throw(3) {
+                0 => bytes[at] ^= 1 << dice.throw(8),
+                1 => bytes[at] = [0, 1, 8, 0x42, 0xFF][dice.throw(5)],
+                _ => bytes.truncate(at.max(16)),
+            }
+        }
+        // An outer length that fits lets the alteration get further.
+        if let Some(length) = (bytes.len() as u32).checked_sub(8) {
+            bytes[4..8].copy_from_slice(&length.to_be_bytes());
+        }
+        read += usize::from(read_all(&bytes, ITEM));
+    }
+    assert!(read > 1000, "only {read} altered replies got as far as a payload");
+}
+
+/// Reads a reply as the answer to every operation; whether it had a payload.
+fn read_all(bytes: &[u8], item: u64) -> bool {
+    let _ = message::reply_length(bytes);
+    let Ok(mut outcomes) = message::read_reply(bytes, item, 1) else { return false };
+    let Some(Some(outcome)) = outcomes.pop() else { return false };
+    let Ok(payload) = outcome.result else { return false };
+    let _ = Get { id: "key-1" }.read(payload);
+    let _ = Locate::default().read(payload);
+    let _ = DiscoverVersions.read(payload);
+    let _ = Create { name: "orders/1", group: None }.read(payload);
+    let _ = GetAttributes { id: "key-1", names: &[] }.read(payload);
+    let _ = Activate { id: "key-1" }.read(payload);
+    true
+}
