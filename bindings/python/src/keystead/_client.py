@@ -40,9 +40,10 @@ class Key(_Handle):
     newest version.
     """
 
-    def __init__(self, handle: c_void_p) -> None:
+    def __init__(self, handle: c_void_p, client: Client) -> None:
         functions = library()
         super().__init__(handle, functions.key_free)
+        self._client = client  # A client that nobody holds is freed, and that would close its keys.
         self._size = functions.key_encrypted_size
         self._encrypt = functions.key_encrypt
         self._decrypt = functions.key_decrypt
@@ -134,7 +135,7 @@ class Client(_Handle):
     def _key(self, function: Any, name: str) -> Key:
         handle, error = c_void_p(), c_void_p()
         check(function(self._handle, text_argument(name, "the key's name"), byref(handle), byref(error)), error)
-        return Key(handle)
+        return Key(handle, self)
 
     def decrypt(self, message: Buffer, aad: Buffer = b"", *, expect: str) -> bytes:
         """The plaintext of a message, with the key that it names, if that name matches `expect`: a key's name, the
