@@ -44,6 +44,24 @@ pub fn read_link(link: &File) -> std::io::Result<OsString> {
     Ok(OsString::from_vec(target))
 }
 
+/// How far local time is ahead of UTC at a moment (seconds since 1970), in seconds. Zero where nobody knows.
+pub fn local_offset(seconds: i64) -> i32 {
+    // SAFETY: `tm` is plain data, of which all zeroes are valid.
+    let mut local: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid for the call, which keeps neither.
+    let known = unsafe { !libc::localtime_r(&(seconds as libc::time_t), &mut local).is_null() };
+    if known { local.tm_gmtoff as i32 } else { 0 }
+}
+
+/// The name of this machine, as the kernel holds it. Empty where it has none.
+pub fn host_name() -> String {
+    let mut name = [0u8; 256];
+    // SAFETY: `name` is valid for writes of its length; its last byte stays zero whatever is written.
+    unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+    let length = name.iter().position(|byte| *byte == 0).unwrap_or(0);
+    String::from_utf8_lossy(&name[..length]).into_owned()
+}
+
 /// Fills `out` with bytes from the operating system's generator. Blocks only before the system is seeded.
 pub fn fill_random(out: &mut [u8]) -> std::io::Result<()> {
     let mut filled = 0;
