@@ -1,12 +1,31 @@
-//! The log: records, their syslog form, and the hash chain.
+//! The log: records, their syslog form, the hash chain, and its verifier.
+//!
+//! `docs/LOG.md` specifies what is written, `docs/EVENTS.md` lists the events.
 
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
+pub(crate) mod chain;
+pub(crate) mod layout;
+mod place;
+mod recover;
+mod report;
+mod sequence;
+mod state;
+mod syslog;
+pub(crate) mod text;
+pub(crate) mod time;
+mod verify;
+
 use std::borrow::Cow;
-use std::path::Path;
 
 pub use crate::config::Level;
 use crate::error::Result;
+use chain::ChainedFile;
+pub use report::{Finding, Kind, Report, Stream};
+use syslog::Syslog;
+pub use time::utc;
+pub use verify::verify;
 
 /// One thing that happened. Formats are views of it.
 pub struct Record<'a> {
@@ -30,31 +49,72 @@ pub enum Severity {
     Debug = 7,
 }
 
-/// An open log. Records are written before [`Log::write`] returns.
-pub struct Log;
+impl Severity {
+    pub const ALL: [Severity; 6] =
+        [Severity::Alert, Severity::Error, Severity::Warning, Severity::Notice, Severity::Info, Severity::Debug];
 
-impl Log {
-    /// Opens or continues the chain in the configured file. Writes nothing at level `none`.
-    pub fn open(config: &crate::config::Log, client_name: &str) -> Result<Log> {
-        let _ = (config, client_name);
-        unimplemented!()
-    }
-
-    /// Whether a record of this level would be written: one comparison.
-    pub fn is_enabled(&self, level: Level) -> bool {
-        let _ = level;
-        unimplemented!()
-    }
-
-    /// Writes the record, with serial, previous hash and hash. A failing disk is counted, told by a later
-    /// record, and never fails the caller.
-    pub fn write(&self, record: &Record<'_>) {
-        let _ = record;
-        unimplemented!()
+    /// As records spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Alert => "alert",
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Notice => "notice",
+            Severity::Info => "info",
+            Severity::Debug => "debug",
+        }
     }
 }
 
-/// Verifies a chain of records. See `verify`.
-pub fn verify(_files: &[&Path]) -> Result<()> {
-    unimplemented!()
+/// An open log. Records are written before [`Log::write`] returns.
+pub struct Log {
+    level: Level,
+    sink: Option<ChainedFile<Syslog>>,
+}
+
+impl Log {
+    /// Opens or continues the chain in the configured file. Writes nothing at level `none`, or without a file. Levels above
+    /// `basic` are warned of, in the log and on standard error.
+    ///
+    /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened. A full
+    /// disk is no error.
+    pub fn open(config: &crate::config::Log, client_name: &str) -> Result<Log> {
+        let sink = match &config.target {
+            Some(path) if config.level > Level::None => {
+                Some(ChainedFile::open(path, "the log", Syslog::new(client_name))?)
+            }
+            _ => None,
+        };
+        let log = Log { level: config.level, sink };
+        if log.is_enabled(Level::Verbose) {
+            log.warn_of_level();
+        }
+        Ok(log)
+    }
+
+    /// Whether a record of this level would be written: two comparisons.
+    pub fn is_enabled(&self, level: Level) -> bool {
+        level != Level::None && level <= self.level && self.sink.is_some()
+    }
+
+    /// Writes the record, with serial, previous hash and hash. A failing disk is counted, told by a later
+    /// record, and never fails the caller. In a forked child nothing is written: it opens a log of its own.
+    pub fn write(&self, record: &Record<'_>) {
+        if let Some(sink) = &self.sink
+            && self.is_enabled(record.level)
+        {
+            sink.append(|form, link, line| form.push(record, link, line));
+        }
+    }
+
+    fn warn_of_level(&self) {
+        let level = if self.level == Level::Debug { "debug" } else { "verbose" };
+        let message = format!(
+            "the log level {level:?} shows details of the application and fills disks; set \"basic\" when you are done"
+        );
+        eprintln!("keystead: {message}");
+        let fields = [("level", level.into()), ("message", message.into())];
+        let event = catalogue::LOG_LEVEL_WARNING;
+        self.write(&Record { event, severity: Severity::Warning, level: Level::Basic, fields: &fields });
+    }
 }

@@ -1,0 +1,118 @@
+//! Every event that a record can name. `docs/EVENTS.md` is made from this table.
+
+#![forbid(unsafe_code)]
+
+use super::{Level, Severity};
+
+/// One kind of event.
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// Stable; what `event=` holds.
+    pub id: &'static str,
+    /// Of the usual case. An operation that failed is a warning.
+    pub severity: Severity,
+    /// The lowest level at which it is written.
+    pub level: Level,
+    /// What happened, and what to do where something is to be done.
+    pub meaning: &'static str,
+}
+
+macro_rules! events {
+    ($($name:ident = $id:literal, $severity:ident, $level:ident, $meaning:literal;)+) => {
+        $(#[doc = $meaning] pub const $name: &str = $id;)+
+
+        /// All of them, ordered by `id`.
+        pub const EVENTS: &[Event] = &[$(Event {
+            id: $id,
+            severity: Severity::$severity,
+            level: Level::$level,
+            meaning: $meaning,
+        },)+];
+    };
+}
+
+events! {
+    CACHE_STALE = "cache.stale", Warning, Basic,
+        "No key server answers; cached keys go on serving until `max_stale`. Bring a key server back.";
+    CLIENT_START = "client.start", Notice, Basic,
+        "A client was opened.";
+    CLIENT_STOP = "client.stop", Notice, Basic,
+        "A client was closed.";
+    CONFIG_FINDING = "config.finding", Warning, Basic,
+        "The configuration permits something that its owner should know of; `message` says what to do.";
+    CONFIG_LOADED = "config.loaded", Notice, Basic,
+        "The configuration was read, or read again.";
+    KEY_AMBIGUOUS = "key.ambiguous", Alert, Basic,
+        "Two active keys carry one name and version; nothing is encrypted with either. Revoke the wrong one.";
+    KEY_CONTRADICTION = "key.contradiction", Alert, Basic,
+        "A key server gave another key under a known identifier; nothing is encrypted with it. Find out why.";
+    KEY_CREATED = "key.created", Notice, Basic,
+        "A key was made on a key server.";
+    KEY_REFUSED = "key.refused", Warning, Basic,
+        "A key was not used; `message` says why.";
+    KMIP_ACTIVATE = "kmip.activate", Info, Basic,
+        "KMIP Activate: a key was made usable.";
+    KMIP_CREATE = "kmip.create", Info, Basic,
+        "KMIP Create: a key was asked for.";
+    KMIP_DESTROY = "kmip.destroy", Info, Basic,
+        "KMIP Destroy: a key was removed from the key server.";
+    KMIP_DISCOVER_VERSIONS = "kmip.discover_versions", Info, Basic,
+        "KMIP Discover Versions: the protocol version was agreed on.";
+    KMIP_GET = "kmip.get", Info, Basic,
+        "KMIP Get: a key was fetched.";
+    KMIP_GET_ATTRIBUTES = "kmip.get_attributes", Info, Basic,
+        "KMIP Get Attributes: a key's state and properties were read.";
+    KMIP_LOCATE = "kmip.locate", Info, Basic,
+        "KMIP Locate: keys were looked up by name or group.";
+    LOG_CONTINUED = "log.continued", Warning, Basic,
+        "The chain goes on although the file or its state was replaced, emptied, shortened or written to by others; \
+         `reason` says which. After a rotation this is expected.";
+    LOG_LEVEL_WARNING = "log.level_warning", Warning, Basic,
+        "The log level `verbose` or `debug` is in force: it shows details of the application and fills disks.";
+    LOG_LOST = "log.lost", Error, Basic,
+        "`count` records could not be written before this one; `reason` is the system's last word on it.";
+    LOG_TORN_TAIL = "log.torn_tail", Warning, Basic,
+        "The line before this record is the incomplete end of an interrupted write, kept as it was found.";
+    SERVER_FAILED = "server.failed", Warning, Basic,
+        "A key server could not be reached or used; it is rested.";
+    SERVER_FAILOVER = "server.failover", Warning, Basic,
+        "Another key server takes over.";
+    SERVER_RECOVERED = "server.recovered", Notice, Basic,
+        "A key server that had failed answers again.";
+}
+
+/// The event of that name.
+pub fn find(id: &str) -> Option<&'static Event> {
+    EVENTS.binary_search_by(|event| event.id.cmp(id)).ok().map(|at| &EVENTS[at])
+}
+
+/// The table as `docs/EVENTS.md` shows it.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "# Events\n\nEvery `event=` of the log. Severity and level are those of the usual case; an operation that failed is \
+         a warning and carries\n`result=failure`. This page is made from `src/log/catalogue.rs`: \
+         `UPDATE_DOCS=1 cargo test --test log`.\n\n| event | severity | level | meaning |\n|---|---|---|---|\n",
+    );
+    for event in EVENTS {
+        page += &format!(
+            "| `{}` | {} | {} | {} |\n",
+            event.id,
+            event.severity.name(),
+            format!("{:?}", event.level).to_lowercase(),
+            event.meaning
+        );
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_is_ordered_and_every_event_is_found() {
+        assert!(EVENTS.is_sorted_by(|a, b| a.id < b.id));
+        assert!(EVENTS.iter().all(|event| find(event.id).is_some_and(|found| found.id == event.id)));
+        assert!(find("kmip.unheard_of").is_none());
+    }
+}

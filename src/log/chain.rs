@@ -1,0 +1,335 @@
+//! A file of chained records that outlives restarts, rotation, crashes and company.
+//!
+//! The state file beside it (`<file>.state`) says where the chain stands and is locked while a record is written, so
+//! that several processes share one chain. A record is written with one system call before [`ChainedFile::append`]
+//! returns; there is no thread and no queue.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::layout::{Hash, Layout};
+use super::place::{self, Fault};
+pub(crate) use super::recover::Notice;
+use super::recover::{self, Found, Known};
+use super::state::{self, Position};
+use crate::error::Result;
+use crate::platform::ProcessStamp;
+
+/// So long a call waits for other processes that write to the same file.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a record is given when it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    pub stream: u64,
+    pub serial: u64,
+    /// Hash of the record before, in hexadecimal.
+    pub previous: [u8; 64],
+}
+
+impl Link {
+    pub fn previous(&self) -> &str {
+        std::str::from_utf8(&self.previous).expect("hexadecimal digits are ASCII")
+    }
+}
+
+/// How a sink writes what the chain has to say about itself.
+pub(crate) trait Form {
+    const LAYOUT: Layout;
+
+    /// Appends the line up to what is put before the hash, and returns where in `line` the hashed part begins.
+    fn notice(&self, notice: &Notice, link: &Link, line: &mut String) -> usize;
+}
+
+/// A chained file that is open.
+pub(crate) struct ChainedFile<F> {
+    form: F,
+    paths: Paths,
+    /// A child shares our descriptors and thereby our lock, so it does not write. Outside the mutex, which another
+    /// thread may have held when the process forked.
+    process: ProcessStamp,
+    writer: Mutex<Writer>,
+}
+
+struct Paths {
+    file: PathBuf,
+    state: PathBuf,
+}
+
+#[derive(Default)]
+struct Writer {
+    file: Option<Opened>,
+    state: Option<Opened>,
+    /// What we last wrote to the state file, and what it means.
+    known: Option<([u8; state::LENGTH], Position)>,
+    lines: String,
+    lost: Option<Lost>,
+}
+
+struct Opened {
+    file: File,
+    inode: u64,
+    device: u64,
+}
+
+struct Lost {
+    count: u64,
+    reason: String,
+    /// Another process held the lock all the time, so the next record does not wait.
+    is_impatient: bool,
+}
+
+impl<F: Form> ChainedFile<F> {
+    /// Opens or makes the file and its state file. `what` names the file in errors. A disk that is full is no error: what
+    /// cannot be written is counted.
+    pub fn open(path: &Path, what: &str, form: F) -> Result<ChainedFile<F>> {
+        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut state = file.clone().into_os_string();
+        state.push(".state");
+        let paths = Paths { file, state: state.into() };
+        let mut writer = Writer::default();
+        let opened = writer.locked(&paths, |writer, state| writer.begin(&paths, F::LAYOUT, state));
+        if let Err(fault) = opened
+            && !fault.is_passing()
+        {
+            return Err(fault.into_error(&paths.file, what));
+        }
+        Ok(ChainedFile { form, paths, process: ProcessStamp::current(), writer: Mutex::new(writer) })
+    }
+
+    /// Writes one record: `write` appends the line up to what is put before the hash, and returns where in the line the
+    /// hashed part begins. A record that cannot be written is counted; the next one is preceded by the count.
+    pub fn append(&self, write: impl Fn(&F, &Link, &mut String) -> usize) {
+        if !self.process.is_current() {
+            return;
+        }
+        let outcome = {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.append(&self.paths, &self.form, &write)
+        };
+        // Told after the lock is free: whoever listens may write a record himself.
+        let path = self.paths.file.display();
+        match outcome {
+            Ok(0) => {}
+            Ok(count) => ::log::warn!("records are written to {path} again; {count} before were lost"),
+            Err(Some(fault)) => ::log::warn!("a record could not be written to {path}: {fault}"),
+            Err(None) => {}
+        }
+    }
+}
+
+impl Writer {
+    /// Returns how many records had been lost before, or why this one is, where that is news.
+    fn append<F: Form>(
+        &mut self,
+        paths: &Paths,
+        form: &F,
+        write: &impl Fn(&F, &Link, &mut String) -> usize,
+    ) -> std::result::Result<u64, Option<Fault>> {
+        match self.locked(paths, |writer, state| writer.write(paths, form, write, state)) {
+            Ok(()) => Ok(self.lost.take().map_or(0, |lost| lost.count)),
+            Err(fault) => {
+                let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
+                let (count, reason) = (self.lost.as_ref().map_or(0, |lost| lost.count), fault.to_string());
+                self.lost = Some(Lost { count: count + 1, reason, is_impatient });
+                Err((count == 0).then_some(fault))
+            }
+        }
+    }
+
+    /// Does something while no other process does. `work` is given the state file.
+    fn locked(
+        &mut self,
+        paths: &Paths,
+        work: impl FnOnce(&mut Writer, &File) -> std::result::Result<(), Fault>,
+    ) -> std::result::Result<(), Fault> {
+        let patience = if self.lost.as_ref().is_some_and(|lost| lost.is_impatient) { Duration::ZERO } else { PATIENCE };
+        let state = self.lock_state(paths, patience)?;
+        let outcome = work(self, &state.file);
+        state.file.unlock()?;
+        self.state = Some(state);
+        outcome
+    }
+
+    /// Locks the file that the path names now: one that was moved away protects nothing.
+    fn lock_state(&mut self, paths: &Paths, patience: Duration) -> std::result::Result<Opened, Fault> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let state = match self.state.take() {
+                Some(state) => state,
+                None => {
+                    self.known = None;
+                    Opened::new(place::open(&paths.state, false)?)?
+                }
+            };
+            lock(&state.file, deadline)?;
+            if state.size_at(&paths.state)?.is_some() {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// An empty file gets its header row at once, so that it can be opened before anything happened.
+    fn begin(&mut self, paths: &Paths, layout: Layout, state: &File) -> std::result::Result<(), Fault> {
+        let found = self.find(paths, layout, state)?;
+        match layout.header() {
+            Some(header) if found.position.offset == 0 && found.notices.is_empty() => {
+                let lines = format!("{header}{}", layout.line_end());
+                self.put(&lines, found.position, state)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write<F: Form>(
+        &mut self,
+        paths: &Paths,
+        form: &F,
+        write: &impl Fn(&F, &Link, &mut String) -> usize,
+        state: &File,
+    ) -> std::result::Result<(), Fault> {
+        let Found { mut position, mut notices, is_torn } = self.find(paths, F::LAYOUT, state)?;
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        if is_torn {
+            lines.push_str(F::LAYOUT.line_end());
+        }
+        if let (0, Some(header)) = (position.offset, F::LAYOUT.header()) {
+            lines.push_str(header);
+            lines.push_str(F::LAYOUT.line_end());
+        }
+        if let Some(lost) = &self.lost {
+            notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
+        }
+        for notice in &notices {
+            push_record(&mut lines, &mut position, F::LAYOUT, |link, line| form.notice(notice, link, line));
+        }
+        push_record(&mut lines, &mut position, F::LAYOUT, |link, line| write(form, link, line));
+        let outcome = self.put(&lines, position, state);
+        self.lines = lines;
+        outcome
+    }
+
+    /// Where the next record goes. Opens the file anew if its path names another one by now.
+    fn find(&mut self, paths: &Paths, layout: Layout, state: &File) -> std::result::Result<Found, Fault> {
+        let known = self.read_state(state)?;
+        let size = match &self.file {
+            Some(file) => file.size_at(&paths.file)?,
+            None => None,
+        };
+        let size = match size {
+            Some(size) => size,
+            None => {
+                let file = Opened::new(place::open(&paths.file, true)?)?;
+                let size = file.file.metadata()?.len();
+                self.file = Some(file);
+                size
+            }
+        };
+        let file = self.file.as_ref().expect("it was just opened");
+        if let Known::Position(position) = known
+            && (position.inode, position.offset) == (file.inode, size)
+        {
+            return Ok(Found { position, notices: Vec::new(), is_torn: false });
+        }
+        Ok(recover::find(&file.file, size, file.inode, known, layout)?)
+    }
+
+    fn read_state(&self, state: &File) -> io::Result<Known> {
+        let mut line = [0; state::LENGTH];
+        Ok(match (state.read_at(&mut line, 0)?, &self.known) {
+            (0, _) => Known::Missing,
+            (_, Some((bytes, position))) if *bytes == line => Known::Position(*position),
+            (length, _) => Position::parse(&line[..length]).map_or(Known::Damaged, Known::Position),
+        })
+    }
+
+    /// Writes the lines, and then the state. `position` is what it is behind the last line, except for its offset.
+    fn put(&mut self, lines: &str, mut position: Position, state: &File) -> std::result::Result<(), Fault> {
+        let file = &self.file.as_ref().expect("`find` opened it").file;
+        write_whole(file, lines.as_bytes(), position.offset)?;
+        position.offset += lines.len() as u64;
+        let line = position.encode();
+        // Should this fail, the file itself tells the next writer how far the chain went.
+        let _ = state.write_all_at(&line, 0);
+        self.known = Some((line, position));
+        Ok(())
+    }
+}
+
+impl Opened {
+    fn new(file: File) -> io::Result<Opened> {
+        let metadata = file.metadata()?;
+        Ok(Opened { file, inode: metadata.ino(), device: metadata.dev() })
+    }
+
+    /// The file's size, if the path still names it.
+    fn size_at(&self, path: &Path) -> io::Result<Option<u64>> {
+        match fs::symlink_metadata(path) {
+            Ok(now) if (now.ino(), now.dev()) == (self.inode, self.device) => Ok(Some(now.len())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn push_record(
+    lines: &mut String,
+    position: &mut Position,
+    layout: Layout,
+    write: impl FnOnce(&Link, &mut String) -> usize,
+) {
+    let serial = position.serial + 1;
+    let start = write(&Link { stream: position.stream, serial, previous: position.head.hex() }, lines);
+    let hash = Hash::of(&lines.as_bytes()[start..]);
+    lines.push_str(layout.label());
+    hash.push_hex(lines);
+    lines.push_str(layout.line_end());
+    (position.serial, position.head) = (serial, hash);
+}
+
+/// Appends everything or nothing: what a full disk left of a line is taken back where the system lets us, and is a torn
+/// tail where it does not.
+fn write_whole(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    loop {
+        match file.write(bytes) {
+            Ok(n) if n == bytes.len() => return Ok(()),
+            Ok(n) => {
+                let _ = file.set_len(offset);
+                let why = format!("only {n} of {} bytes could be written", bytes.len());
+                return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Waits for the lock, but not for ever: a process that was stopped while it held the lock must not stop others.
+fn lock(file: &File, deadline: Instant) -> io::Result<()> {
+    let mut pause = Duration::from_micros(5);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another process holds the lock on its state file",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(1));
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Where in a line the links of the chain stand: serial, previous hash and hash.
+//!
+//! The log and the audit trail lay them out differently and are otherwise the same chain: SHA-256 over a part of the line
+//! that holds the hash of the line before. `docs/LOG.md` specifies both.
+
+#![forbid(unsafe_code)]
+
+use ring::digest;
+
+/// No chain gets there.
+pub(super) const MAX_SERIAL: u64 = i64::MAX as u64;
+
+/// How lines of a file are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// `<PRI>Mmm dd hh:mm:ss HOST keystead[PID]: serial=… prev=… sha256=…`
+    Syslog,
+    /// The audit trail: a header row, then rows of which the last four columns are stream, serial, prev and sha256.
+    Csv,
+}
+
+/// The header row of the audit trail.
+pub(crate) const CSV_HEADER: &str = "operation,key_server,ip_address,port,key_name,date,time,user,result,key_version,\
+     identifier,state,kmip_version,result_reason,result_message,duration_us,stream,serial,prev,sha256";
+
+impl Layout {
+    /// What stands between the hashed part and the hash.
+    pub fn label(self) -> &'static str {
+        match self {
+            Layout::Syslog => " sha256=",
+            Layout::Csv => ",",
+        }
+    }
+
+    pub fn line_end(self) -> &'static str {
+        match self {
+            Layout::Syslog => "\n",
+            Layout::Csv => "\r\n",
+        }
+    }
+
+    /// The line, without its end, that an empty file begins with.
+    pub fn header(self) -> Option<&'static str> {
+        (self == Layout::Csv).then_some(CSV_HEADER)
+    }
+
+    /// Reads a line without its line end. `None` if it is no record of this layout at all.
+    pub fn parse(self, line: &[u8]) -> Option<Line<'_>> {
+        let (rest, hash) = line.split_at_checked(line.len().checked_sub(64)?)?;
+        let hash = Hash::parse(hash)?;
+        let rest = rest.strip_suffix(self.label().as_bytes())?;
+        let start = match self {
+            Layout::Syslog if rest.starts_with(b"serial=") => 0,
+            Layout::Syslog => rest.windows(8).position(|window| window == b" serial=")? + 1,
+            Layout::Csv => 0,
+        };
+        let hashed = &rest[start..];
+        let (before, previous) = hashed.split_at_checked(hashed.len().checked_sub(64)?)?;
+        let previous = Hash::parse(previous)?;
+        let (stream, serial) = match self {
+            Layout::Syslog => {
+                let mut words = before.strip_suffix(b" prev=")?.strip_prefix(b"serial=")?.splitn(3, |b| *b == b' ');
+                let serial = decimal(words.next()?)?;
+                (stream(words.next()?.strip_prefix(b"stream=")?)?, serial)
+            }
+            Layout::Csv => {
+                let mut columns = before.strip_suffix(b",")?.rsplitn(3, |b| *b == b',');
+                let serial = decimal(columns.next()?)?;
+                (stream(columns.next()?)?, serial)
+            }
+        };
+        // The room above lets whoever compares serials add to them.
+        let serial = Some(serial).filter(|serial| *serial <= MAX_SERIAL)?;
+        Some(Line { header: &line[..start], hashed, stream, serial, previous, hash })
+    }
+}
+
+/// A line that is a record, as it claims to be; whether its hash is right is another question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Line<'a> {
+    /// What stands before the hashed part.
+    pub header: &'a [u8],
+    pub hashed: &'a [u8],
+    pub stream: u64,
+    pub serial: u64,
+    pub previous: Hash,
+    pub hash: Hash,
+}
+
+/// A SHA-256 value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// What stands for the hash before the first record of a chain.
+    pub const NONE: Hash = Hash([0; 32]);
+
+    pub fn of(bytes: &[u8]) -> Hash {
+        let digest = digest::digest(&digest::SHA256, bytes);
+        Hash(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
+    }
+
+    /// From exactly 64 lower-case hexadecimal digits.
+    pub fn parse(text: &[u8]) -> Option<Hash> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = nibble(digits[0])? << 4 | nibble(digits[1])?;
+        }
+        Some(Hash(bytes))
+    }
+
+    /// Appends the 64 digits.
+    pub fn push_hex(self, text: &mut String) {
+        text.push_str(std::str::from_utf8(&self.hex()).expect("hexadecimal digits are ASCII"));
+    }
+
+    /// The 64 digits.
+    pub fn hex(self) -> [u8; 64] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 64];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            digits[0] = DIGITS[usize::from(byte >> 4)];
+            digits[1] = DIGITS[usize::from(byte & 15)];
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::str::from_utf8(&self.hex()).expect("hexadecimal digits are ASCII"))
+    }
+}
+
+impl std::fmt::Debug for Hash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// A decimal number as it is written: no sign, no leading zero.
+pub(super) fn decimal(text: &[u8]) -> Option<u64> {
+    let is_written_so = text.first().is_some_and(|first| *first != b'0') && text.iter().all(u8::is_ascii_digit);
+    if is_written_so { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
+}
+
+/// The 16 hexadecimal digits that name a chain.
+pub(super) fn stream(text: &[u8]) -> Option<u64> {
+    if text.len() != 16 {
+        return None;
+    }
+    text.iter().try_fold(0, |number, digit| Some(number << 4 | u64::from(nibble(*digit)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_sha_256_in_lower_case() {
+        let empty = Hash::of(b"");
+        assert_eq!(empty.to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(Hash::parse(&empty.hex()), Some(empty));
+        assert_eq!(Hash::parse(empty.to_string().to_uppercase().as_bytes()), None);
+    }
+
+    #[test]
+    fn both_layouts_show_their_links() {
+        let (a, b) = (Hash::of(b"a"), Hash::of(b"b"));
+        let text =
+            format!("<14>Nov 23 20:15:00 host keystead[7]: serial=12 stream=00000000000000ff k=v prev={a} sha256={b}");
+        let line = Layout::Syslog.parse(text.as_bytes()).unwrap();
+        assert_eq!((line.serial, line.stream, line.previous, line.hash), (12, 255, a, b));
+        assert!(line.header.ends_with(b"]: ") && line.hashed.starts_with(b"serial=12 "));
+
+        let text = format!("Get,\"a,b\",,5696,k,00000000000000ff,12,{a},{b}");
+        let line = Layout::Csv.parse(text.as_bytes()).unwrap();
+        assert_eq!((line.serial, line.stream, line.previous, line.hash), (12, 255, a, b));
+        assert!(line.header.is_empty() && line.hashed.ends_with(&a.hex()));
+    }
+
+    #[test]
+    fn what_is_no_record_is_not_taken_for_one() {
+        let hash = Hash::of(b"");
+        for text in [
+            String::new(),
+            "a line of somebody else".to_owned(),
+            hash.to_string(),
+            format!("serial=012 stream=00000000000000ff prev={hash} sha256={hash}"),
+            format!("serial=9223372036854775808 stream=00000000000000ff prev={hash} sha256={hash}"),
+            format!("serial=12 stream=ff prev={hash} sha256={hash}"),
+            format!("serial=12 stream=00000000000000ff prev={hash} sha256={hash} "),
+            format!("serial=12 stream=00000000000000ff prev={hash}"),
+        ] {
+            assert!(Layout::Syslog.parse(text.as_bytes()).is_none(), "{text}");
+            assert!(Layout::Csv.parse(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(Layout::Csv.parse(CSV_HEADER.as_bytes()).is_none());
+    }
+}

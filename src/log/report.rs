@@ -1,0 +1,200 @@
+//! What a verification found, for people and for programs.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// As many findings are listed; the others are counted.
+const MAX_LISTED: usize = 10_000;
+
+/// The result of [`super::verify`].
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// In the order in which they were read.
+    pub files: Vec<String>,
+    /// Lines that are records, whether right or wrong.
+    pub records: u64,
+    /// The chains that were found, each with what is proven of it.
+    pub streams: Vec<Stream>,
+    /// Everything that is wrong, ordered by file and line.
+    pub findings: Vec<Finding>,
+    /// Further findings that are not listed.
+    pub unlisted: u64,
+    /// What is no fault but worth knowing: torn lines and lost records that the log itself tells of.
+    pub notes: Vec<String>,
+}
+
+/// One chain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stream {
+    /// 16 hexadecimal digits.
+    pub stream: String,
+    /// `log` or `audit trail`.
+    pub of: &'static str,
+    pub records: u64,
+    pub first_serial: u64,
+    pub last_serial: u64,
+    /// Of the last record: what an anchor kept elsewhere can be compared with.
+    pub last_hash: String,
+    /// Whether the chain's very first record is among the files.
+    pub has_beginning: bool,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Finding {
+    pub kind: Kind,
+    pub file: String,
+    /// From 1. For what is missing, the line before which it should stand.
+    pub line: u64,
+    pub last_line: u64,
+    pub serial: Option<u64>,
+    pub last_serial: Option<u64>,
+    pub explanation: String,
+}
+
+/// How something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Altered,
+    Missing,
+    Reordered,
+    Duplicated,
+    Inserted,
+    /// The last line is incomplete.
+    Torn,
+    /// No record, at a place where it cannot be told whether one stood there.
+    Malformed,
+}
+
+impl Report {
+    /// Whether nothing is wrong. What may have been cut from the end cannot be known from the files alone.
+    pub fn is_intact(&self) -> bool {
+        self.findings.is_empty() && self.unlisted == 0
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        if self.unlisted > 0 {
+            writeln!(f, "… and {} more findings", self.unlisted)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        let faults = self.findings.len() as u64 + self.unlisted;
+        match faults {
+            0 => writeln!(f, "intact: {} records", self.records)?,
+            _ => writeln!(f, "NOT intact: {faults} findings, {} records", self.records)?,
+        }
+        for stream in &self.streams {
+            writeln!(f, "{stream}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stream { of, stream, first_serial, last_serial, records, last_hash, .. } = self;
+        write!(f, "{of} {stream}: serials {first_serial} to {last_serial}, {records} records")?;
+        if !self.has_beginning {
+            write!(f, " (what came before {first_serial} is not in these files)")?;
+        }
+        write!(f, "\n  complete up to {last_serial}, tail unproven: records cut from the end leave no trace here. ")?;
+        write!(f, "Compare with a copy kept elsewhere; the last hash is {last_hash}")
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = format!("{:?}", self.kind).to_uppercase();
+        write!(f, "{kind:<10} {}:{}", self.file, self.line)?;
+        if self.last_line != self.line {
+            write!(f, "-{}", self.last_line)?;
+        }
+        match (self.serial, self.last_serial) {
+            (Some(first), Some(last)) if first != last => write!(f, ", serials {first} to {last}")?,
+            (Some(first), _) => write!(f, ", serial {first}")?,
+            (None, _) => {}
+        }
+        write!(f, ": {}", self.explanation)
+    }
+}
+
+/// A line of a file: the file's index, and the line from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub file: usize,
+    pub line: u64,
+}
+
+/// Findings as they are made: neighbours of one kind become one.
+#[derive(Default)]
+pub(super) struct Findings {
+    listed: Vec<(usize, Finding)>,
+    unlisted: u64,
+}
+
+impl Findings {
+    /// Adds one line. Where the line before it has the same fault, that finding grows instead.
+    pub fn add(&mut self, kind: Kind, place: Place, serial: Option<u64>, explanation: &str) {
+        if let Some((file, last)) = self.listed.last_mut()
+            && (*file, last.kind, last.last_line + 1) == (place.file, kind, place.line)
+            && last.explanation == explanation
+            && last.last_serial.map(|serial| serial + 1) == serial
+        {
+            (last.last_line, last.last_serial) = (place.line, serial);
+            return;
+        }
+        self.add_range(kind, place, serial.map(|serial| (serial, serial)), explanation);
+    }
+
+    /// Adds a finding of its own; the index is good for [`Findings::amend`].
+    pub fn add_range(
+        &mut self,
+        kind: Kind,
+        place: Place,
+        serials: Option<(u64, u64)>,
+        explanation: &str,
+    ) -> Option<usize> {
+        if self.listed.len() >= MAX_LISTED {
+            self.unlisted += 1;
+            return None;
+        }
+        let finding = Finding {
+            kind,
+            file: String::new(),
+            line: place.line,
+            last_line: place.line,
+            serial: serials.map(|range| range.0),
+            last_serial: serials.map(|range| range.1),
+            explanation: explanation.to_owned(),
+        };
+        self.listed.push((place.file, finding));
+        Some(self.listed.len() - 1)
+    }
+
+    /// Says something else of a finding.
+    pub fn amend(&mut self, index: Option<usize>, kind: Kind, explanation: &str) {
+        if let Some((_, finding)) = index.and_then(|index| self.listed.get_mut(index)) {
+            (finding.kind, finding.explanation) = (kind, explanation.to_owned());
+        }
+    }
+
+    /// Puts them into the report, ordered.
+    pub fn into_report(mut self, report: &mut Report) {
+        self.listed.sort_by_key(|(file, finding)| (*file, finding.line));
+        for (file, mut finding) in self.listed {
+            finding.file.clone_from(&report.files[file]);
+            report.findings.push(finding);
+        }
+        report.unlisted += self.unlisted;
+    }
+}

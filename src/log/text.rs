@@ -1,0 +1,114 @@
+//! Values as they stand in a line: one line per record, nothing invisible, nothing endless.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+/// A value longer than this is cut, and says by how much; in bytes of UTF-8.
+pub(crate) const MAX_VALUE: usize = 512;
+
+/// Appends ` name=value`. A value is bare if it consists of visible ASCII without `"`, `\` and `=`, else quoted.
+pub(crate) fn push_field(line: &mut String, name: &str, value: &str) {
+    let (kept, cut) = split(value);
+    line.push(' ');
+    line.push_str(name);
+    line.push('=');
+    if cut == 0 && is_bare(kept) {
+        line.push_str(kept);
+        return;
+    }
+    line.push('"');
+    for c in kept.chars() {
+        match c {
+            '"' => line.push_str("\\\""),
+            '\\' => line.push_str("\\\\"),
+            _ => push_visible(line, c),
+        }
+    }
+    push_marker(line, cut);
+    line.push('"');
+}
+
+/// The part of the value that is kept, and how many bytes are not.
+pub(crate) fn split(value: &str) -> (&str, usize) {
+    let mut end = value.len().min(MAX_VALUE);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    (&value[..end], value.len() - end)
+}
+
+/// Says how much is missing, if anything is.
+pub(crate) fn push_marker(out: &mut String, cut: usize) {
+    if cut > 0 {
+        let _ = write!(out, "…(+{cut} bytes)");
+    }
+}
+
+/// Appends a character, escaped if it is one that a reader would not see or that would break or turn the line.
+pub(crate) fn push_visible(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        _ if is_invisible(c) => {
+            let _ = write!(out, "\\u{{{:x}}}", c as u32);
+        }
+        _ => out.push(c),
+    }
+}
+
+fn is_bare(value: &str) -> bool {
+    !value.is_empty() && value.bytes().all(|b| matches!(b, b'!'..=b'~') && !matches!(b, b'"' | b'\\' | b'='))
+}
+
+/// Control characters, line and paragraph separators, and what reorders, joins or hides text: marks of direction
+/// (Unicode Bidi), zero-width characters, variation selectors of the supplementary plane and tags.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(value: &str) -> String {
+        let mut line = String::new();
+        push_field(&mut line, "k", value);
+        line
+    }
+
+    #[test]
+    fn plain_values_stand_bare_and_others_are_quoted() {
+        assert_eq!(field("kms1.example.com:5696"), " k=kms1.example.com:5696");
+        assert_eq!(field(""), r#" k="""#);
+        assert_eq!(field("a b"), r#" k="a b""#);
+        assert_eq!(field("a=b"), r#" k="a=b""#);
+        assert_eq!(field(r#"say "hi" \o/"#), r#" k="say \"hi\" \\o/""#);
+        assert_eq!(field("Zoë 鍵 🔑"), " k=\"Zoë 鍵 🔑\"");
+    }
+
+    #[test]
+    fn no_value_can_break_hide_or_turn_a_line() {
+        assert_eq!(field("a\r\nb\tc\0\u{1b}[31m"), r#" k="a\r\nb\tc\u{0}\u{1b}[31m""#);
+        for c in (0..=0x10_ffff).filter_map(char::from_u32).filter(|c| is_invisible(*c)) {
+            let line = field(&format!("x{c}y"));
+            assert!(!line.contains(c), "{:x} stands in {line:?}", c as u32);
+        }
+        for c in ['\u{7f}', '\u{85}', '\u{9b}', '\u{2028}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{e0041}'] {
+            assert!(is_invisible(c), "{:x}", c as u32);
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut_between_characters_and_says_so() {
+        let line = field(&"é".repeat(400));
+        assert!(line.ends_with("é…(+288 bytes)\""), "{line}");
+        let line = field(&format!("x{}", "é".repeat(400)));
+        assert!(line.ends_with("é…(+290 bytes)\""), "{line}");
+        assert_eq!(field(&"x".repeat(512)).len(), 3 + 512);
+    }
+}

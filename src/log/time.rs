@@ -1,0 +1,171 @@
+//! Moments as records and people read them.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::platform;
+
+/// A moment: microseconds since 1970, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moment(i64);
+
+/// A moment taken apart, in the proleptic Gregorian calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Civil {
+    pub year: i64,
+    /// From 1.
+    pub month: u8,
+    /// From 1.
+    pub day: u8,
+    pub hour: u8,
+    pub minute: u8,
+    pub second: u8,
+    pub microsecond: u32,
+}
+
+impl Moment {
+    pub fn now() -> Moment {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment(since.as_micros().min(i64::MAX as u128) as i64)
+    }
+
+    pub fn from_seconds(seconds: i64) -> Moment {
+        Moment(seconds.saturating_mul(1_000_000))
+    }
+
+    pub fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    pub fn utc(self) -> Civil {
+        self.with_offset(0)
+    }
+
+    /// As a clock shows it that is `offset` seconds ahead of UTC.
+    pub fn with_offset(self, offset: i32) -> Civil {
+        let seconds = self.seconds() + i64::from(offset);
+        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let (year, month, day) = civil_from_days(days);
+        Civil {
+            year,
+            month,
+            day,
+            hour: (rest / 3600) as u8,
+            minute: (rest / 60 % 60) as u8,
+            second: (rest % 60) as u8,
+            microsecond: self.0.rem_euclid(1_000_000) as u32,
+        }
+    }
+
+    /// How far local time is ahead of UTC, in seconds. Asks the system once in a quarter of an hour, since zones
+    /// change their offset on such a boundary only.
+    pub fn local_offset(self) -> i32 {
+        // The quarter in the upper bits, the offset in the lower 32, so that both are read at once.
+        static KNOWN: AtomicI64 = AtomicI64::new(i64::MIN);
+        let quarter = self.seconds().div_euclid(900);
+        let known = KNOWN.load(Ordering::Relaxed);
+        if known >> 32 == quarter {
+            return known as i32;
+        }
+        let offset = platform::local_offset(self.seconds());
+        KNOWN.store(quarter << 32 | i64::from(offset as u32), Ordering::Relaxed);
+        offset
+    }
+}
+
+/// Days since 1970-01-01 as a date. Years are taken to begin in March, so that the leap day ends one.
+fn civil_from_days(days: i64) -> (i64, u8, u8) {
+    const DAYS_OF_400_YEARS: i64 = 146_097;
+    let days = days + 719_468; // 0000-03-01
+    let era = days.div_euclid(DAYS_OF_400_YEARS);
+    let day_of_era = days.rem_euclid(DAYS_OF_400_YEARS);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u8;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 } as u8;
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
+/// The inverse of [`civil_from_days`]; `None` for what is no month or day.
+pub(super) fn days_from_civil(year: i64, month: u8, day: u8) -> Option<i64> {
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let month_from_march = (i64::from(month) + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    Some(era * 146_097 + day_of_era - 719_468)
+}
+
+impl Civil {
+    /// Appends `2026-11-23`.
+    pub fn push_date(self, out: &mut String) {
+        let _ = write!(out, "{:04}-{:02}-{:02}", self.year, self.month, self.day);
+    }
+
+    /// Appends `20:15:00`.
+    pub fn push_time(self, out: &mut String) {
+        let _ = write!(out, "{:02}:{:02}:{:02}", self.hour, self.minute, self.second);
+    }
+}
+
+/// Seconds since 1970 as `2026-11-23 20:15:00Z`.
+pub fn utc(seconds: i64) -> String {
+    let moment = Moment::from_seconds(seconds).utc();
+    let mut text = String::with_capacity(20);
+    moment.push_date(&mut text);
+    text.push(' ');
+    moment.push_time(&mut text);
+    text.push('Z');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_agree_with_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (-1, "1969-12-31 23:59:59Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (4_107_542_399, "2100-02-28 23:59:59Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+            (1_795_464_900, "2026-11-23 20:15:00Z"),
+        ] {
+            assert_eq!(utc(seconds), text);
+        }
+    }
+
+    #[test]
+    fn every_day_follows_the_day_before() {
+        let mut before = civil_from_days(-200_000);
+        for day in -199_999..200_000 {
+            let today = civil_from_days(day);
+            let follows = today.0 == before.0 && today.1 == before.1 && today.2 == before.2 + 1
+                || today.0 == before.0 && today.1 == before.1 + 1 && today.2 == 1
+                || today.0 == before.0 + 1 && (today.1, today.2, before.1, before.2) == (1, 1, 12, 31);
+            assert!(follows, "{today:?} after {before:?}");
+            assert_eq!(days_from_civil(today.0, today.1, today.2), Some(day));
+            before = today;
+        }
+    }
+
+    #[test]
+    fn an_offset_moves_the_clock_and_the_date() {
+        let moment = Moment::from_seconds(1_795_464_900);
+        let east = moment.with_offset(5 * 3600 + 45 * 60);
+        assert_eq!((east.day, east.hour, east.minute), (24, 2, 0));
+        let known = moment.local_offset();
+        assert_eq!(known, moment.local_offset());
+        assert_eq!(known % 900, 0);
+    }
+}
