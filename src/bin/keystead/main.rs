@@ -1,3 +1,88 @@
-//! The command-line tool.
+//! The command-line tool: for administrators, and for every test that looks from outside.
+//!
+//! Human-readable by default, `--json` where a program may read it. Exit status: 0 done, 1 failed, 2 usage.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod files;
+mod keys;
+mod messages;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use keystead::{Client, Code, Error, Result};
+
+/// Encrypt data at rest with keys that stay in a KMIP key manager.
+#[derive(Parser)]
+#[command(name = "keystead", version, arg_required_else_help = true)]
+struct Arguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "KEYSTEAD_CONFIG")]
+    config: Option<PathBuf>,
+    /// Print JSON for programs instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create, list and show named keys on the key servers
+    #[command(subcommand)]
+    Key(keys::Command),
+    /// Encrypt standard input, or a file, into a message
+    Encrypt(messages::Encrypt),
+    /// Decrypt a message with the key that it names
+    Decrypt(messages::Decrypt),
+    /// Show what a message says of itself; no key and no configuration needed
+    Inspect(messages::Inspect),
+    /// Work with logs and audit trails
+    #[command(subcommand)]
+    Log(LogCommand),
+}
+
+#[derive(Subcommand)]
+enum LogCommand {
+    /// Check the chain of a log or audit trail: what is altered, missing, reordered, duplicated or inserted
+    Verify {
+        /// The files of one chain, the oldest first
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("keystead: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode> {
+    let Arguments { config, json, command } = arguments;
+    let open = || open(config.as_deref());
+    match command {
+        Command::Key(command) => keys::run(command, &open()?, json)?,
+        Command::Encrypt(command) => messages::encrypt(&command, open)?,
+        Command::Decrypt(command) => messages::decrypt(&command, open)?,
+        Command::Inspect(command) => messages::inspect(&command, json)?,
+        Command::Log(LogCommand::Verify { files }) => return show::verify(&files, json),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(config: Option<&std::path::Path>) -> Result<Client> {
+    let missing = || {
+        let message = "no configuration was named: say `keystead --config FILE …` or set KEYSTEAD_CONFIG";
+        Error::new(Code::InvalidArgument, message)
+    };
+    Client::open(config.ok_or_else(missing)?)
+}
