@@ -133,7 +133,9 @@ impl Client {
         if !self.process.is_current() {
             return Err(forked());
         }
-        self.parts.close();
+        if self.parts.release() {
+            self.parts.journal.event("client.stop", Severity::Notice, &[]);
+        }
         Ok(())
     }
 
@@ -149,9 +151,10 @@ impl Client {
 }
 
 impl Drop for Client {
+    /// Lets go of everything without waiting and without a record: whoever wants the record calls [`Client::close`].
     fn drop(&mut self) {
         if self.process.is_current() {
-            self.parts.close();
+            self.parts.release();
         }
     }
 }
@@ -170,15 +173,16 @@ impl Parts {
         })
     }
 
-    fn close(&self) {
+    /// Whether this call was the one that did it.
+    fn release(&self) -> bool {
         if self.closed.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         self.woken.notify_all();
         self.keys.clear();
         self.cluster.close();
-        self.journal.event("client.stop", Severity::Notice, &[]);
+        true
     }
 
     /// Verifies what is due, again and again, until the client is closed.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::audit::{AuditTrail, Row};
+use crate::envelope::KeyId;
 use crate::error::Code;
 use crate::kmip::{
     Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Version,
@@ -37,6 +38,11 @@ pub trait Audited: Operation {
     /// The object's state, where the answer tells it.
     fn state(_answer: &Self::Answer) -> String {
         String::new()
+    }
+
+    /// Which key the object is, where the answer tells it.
+    fn key(_answer: &Self::Answer) -> Option<KeyId> {
+        None
     }
 
     /// Whether a successful answer means that there is no such object.
@@ -89,6 +95,9 @@ impl Audited for GetAttributes<'_> {
     fn state(answer: &Self::Answer) -> String {
         answer.state.map(|state| state.to_string()).unwrap_or_default()
     }
+    fn key(answer: &Self::Answer) -> Option<KeyId> {
+        answer.names.iter().find_map(|name| KeyId::parse(name).ok())
+    }
 }
 
 impl Audited for Activate<'_> {
@@ -131,15 +140,16 @@ impl Journal {
     ) {
         let outcome = Outcome::of::<O>(answer);
         let kmip_version = reached.version.map(|version| version.to_string()).unwrap_or_default();
+        let key = answer.ok().and_then(O::key);
         let row = Row {
             operation: O::NAME,
             key_server: server.host(),
             ip_address: reached.address.map(|address| address.ip()),
             port: server.port(),
-            key_name: subject.name,
+            key_name: key.as_ref().map_or(subject.name, |key| &key.name),
             user: server.user(),
             succeeded: outcome.succeeded,
-            key_version: subject.version,
+            key_version: key.as_ref().map_or(subject.version, |key| Some(key.version)),
             identifier: operation.identifier(answer.ok()),
             state: &outcome.state,
             kmip_version: &kmip_version,

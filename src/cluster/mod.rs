@@ -119,7 +119,10 @@ impl Cluster {
             }
             // Whoever could be asked has said that there is no such object.
             match absent {
-                Some(Ok((answer, server))) => return Ok(Answered { answer, server, unreached: attempts }),
+                Some(Ok((answer, server))) => {
+                    self.tell_failover(O::NAME, &attempts, server);
+                    return Ok(Answered { answer, server, unreached: attempts });
+                }
                 Some(Err(error)) => return Err(Unserved { error: error.after(attempts), lost_on: None }),
                 None if deadline.is_past() => {
                     return Err(self.no_server(O::NAME, subject, attempts, "the deadline passed"));
