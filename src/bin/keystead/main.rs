@@ -9,7 +9,7 @@ mod keys;
 mod messages;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -68,21 +68,25 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { config, json, command } = arguments;
-    let open = || open(config.as_deref());
+    let config = config.as_deref();
     match command {
-        Command::Key(command) => keys::run(command, &open()?, json)?,
-        Command::Encrypt(command) => messages::encrypt(&command, open)?,
-        Command::Decrypt(command) => messages::decrypt(&command, open)?,
+        Command::Key(command) => with_client(config, |client| keys::run(command, client, json))?,
+        Command::Encrypt(command) => with_client(config, |client| messages::encrypt(&command, client))?,
+        Command::Decrypt(command) => with_client(config, |client| messages::decrypt(&command, client))?,
         Command::Inspect(command) => messages::inspect(&command, json)?,
         Command::Log(LogCommand::Verify { files }) => return show::verify(&files, json),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(config: Option<&std::path::Path>) -> Result<Client> {
+/// Opens the client of one command, and closes it when the command is done.
+fn with_client<T>(config: Option<&Path>, command: impl FnOnce(&Client) -> Result<T>) -> Result<T> {
     let missing = || {
         let message = "no configuration was named: say `keystead --config FILE …` or set KEYSTEAD_CONFIG";
         Error::new(Code::InvalidArgument, message)
     };
-    Client::open(config.ok_or_else(missing)?)
+    let client = Client::open(config.ok_or_else(missing)?)?;
+    let result = command(&client);
+    client.close()?;
+    result
 }

@@ -49,9 +49,8 @@ pub struct Inspect {
     file: Option<PathBuf>,
 }
 
-pub fn encrypt(command: &Encrypt, open: impl Fn() -> Result<Client>) -> Result<()> {
+pub fn encrypt(command: &Encrypt, client: &Client) -> Result<()> {
     let plaintext = files::read(command.input.as_deref())?;
-    let client = open()?;
     let key = client.key(&command.key)?;
     let too_large = || {
         let message = format!("the input has {} bytes, more than one message holds; split it", plaintext.len());
@@ -62,10 +61,9 @@ pub fn encrypt(command: &Encrypt, open: impl Fn() -> Result<Client>) -> Result<(
     files::write(command.output.as_deref(), &out[..size])
 }
 
-pub fn decrypt(command: &Decrypt, open: impl Fn() -> Result<Client>) -> Result<()> {
+pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     let message = files::read(command.input.as_deref())?;
     let size = message::decrypted_size(&message)?;
-    let client = open()?;
     let mut out = Zeroizing::new(vec![0; size]);
     let size = client.decrypt(&message, command.aad.as_bytes(), &command.key, &mut out)?;
     files::write(command.output.as_deref(), &out[..size])
