@@ -59,7 +59,10 @@ impl Keys {
         self.refuse_twins(&found, id)?;
         // An abandoned twin is Pre-Active and never encrypted anything.
         found.sort_by_key(|found| (found.state == State::PreActive, found.initial_date));
-        let first = found.into_iter().next().ok_or_else(|| not_found(&id.to_string(), located.unreached))?;
+        let first = found
+            .into_iter()
+            .next()
+            .ok_or_else(|| not_found(&id.to_string(), "check whether it was destroyed", located.unreached))?;
         check_algorithm(&first).map(|()| first)
     }
 
@@ -69,7 +72,7 @@ impl Keys {
         let located = self.cluster.call(&locate, Subject { name, version: None }, None, deadline)?;
         let mut found = self.describe(&located, name, deadline)?;
         if found.is_empty() {
-            return Err(not_found(name, located.unreached));
+            return Err(not_found(name, &format!("create it with `keystead key create {name}`"), located.unreached));
         }
         found.sort_by_key(|found| found.id.version);
         Ok(found)
@@ -158,7 +161,7 @@ fn check_algorithm(found: &Found) -> Result<()> {
     Err(Error::new(Code::AlgorithmRefused, message))
 }
 
-fn not_found(name: &str, unreached: Vec<Attempt>) -> Error {
+fn not_found(name: &str, remedy: &str, unreached: Vec<Attempt>) -> Error {
     let doubt = match unreached.len() {
         0 => String::new(),
         _ => {
@@ -167,7 +170,7 @@ fn not_found(name: &str, unreached: Vec<Attempt>) -> Error {
             format!(" (not asked, because unreachable: {})", servers.join(", "))
         }
     };
-    let message = format!("no key server has a key named {name:?}{doubt}; create it with `keystead key create`");
+    let message = format!("no key server has a key named {name:?}{doubt}; {remedy}");
     Error::new(Code::KeyNotFound, message).after(unreached)
 }
 

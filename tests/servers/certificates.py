@@ -81,7 +81,7 @@ class Authority:
         """Issues a certificate of this kind, as FILE_STEM.pem and FILE_STEM.key (PKCS#8, mode 0600)."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
-        ends = now - timedelta(hours=1) if kind.expired else now + DAY
+        ends = now - timedelta(hours=1) if kind.expired else now + 365 * DAY
         builder = (
             _builder(_name(kind.common_name), self.name, key.public_key(), now - DAY, ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

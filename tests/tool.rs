@@ -1,0 +1,145 @@
+//! The command-line tool as its users and their scripts meet it.
+
+#[path = "common/keyservers.rs"]
+mod keyservers;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use keyservers::KeyServers;
+
+fn tool(config: Option<&Path>, arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+    command.env_remove("KEYSTEAD_CONFIG").args(arguments);
+    if let Some(config) = config {
+        command.env("KEYSTEAD_CONFIG", config);
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the tool was built");
+    // A command that fails early does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn succeed(config: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let output = tool(Some(config), arguments, input);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?} failed: {errors}");
+    output.stdout
+}
+
+/// Runs a command that must fail with status 1, and returns the first line of standard error.
+fn fail(config: Option<&Path>, arguments: &[&str], input: &[u8]) -> String {
+    let output = tool(config, arguments, input);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?} failed and wrote {:?}", output.stdout);
+    String::from_utf8(output.stderr).unwrap().lines().next().unwrap().to_owned()
+}
+
+fn json(bytes: &[u8]) -> serde_json::Value {
+    serde_json::from_slice(bytes).unwrap()
+}
+
+#[test]
+fn keys_are_made_once_listed_and_shown() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    assert_eq!(succeed(config, &["key", "create", "orders"], b""), b"created orders/1\n");
+    assert_eq!(succeed(config, &["key", "create", "orders"], b""), b"existed already: orders/1\n");
+    let made = json(&succeed(config, &["--json", "key", "create", "invoices"], b""));
+    assert_eq!(made, serde_json::json!({"key": "invoices/1", "created": true}));
+
+    let list = json(&succeed(config, &["key", "list", "--json"], b""));
+    let names: Vec<_> = list.as_array().unwrap().iter().map(|key| key["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["invoices", "orders"]);
+    let shown = json(&succeed(config, &["key", "show", "orders", "--json"], b""));
+    assert_eq!((&shown[0]["state"], &shown[0]["length_bits"]), (&"active".into(), &256.into()));
+    let text = String::from_utf8(succeed(config, &["key", "list"], b"")).unwrap();
+    assert!(text.starts_with("KEY") && text.contains("orders/1"), "{text}");
+
+    assert!(fail(Some(config), &["key", "create", "two words"], b"").contains("\"two words\" is no key name"));
+    assert!(fail(Some(config), &["key", "show", "nobody"], b"").contains("nobody"));
+}
+
+#[test]
+fn what_was_encrypted_is_decrypted_through_pipes_and_files() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let plaintext = "Zoë\n\0 and more".as_bytes();
+    let message = succeed(config, &["encrypt", "--key", "orders", "--aad", "row 1"], plaintext);
+    assert_eq!(succeed(config, &["decrypt", "--aad", "row 1"], &message), plaintext);
+    assert_eq!(succeed(config, &["decrypt", "--key", "ord*", "--aad", "row 1"], &message), plaintext);
+
+    let (encrypted, decrypted) = (servers.dir.join("value.cose"), servers.dir.join("value"));
+    let (encrypted, decrypted) = (encrypted.to_str().unwrap(), decrypted.to_str().unwrap());
+    succeed(config, &["encrypt", "--key", "orders", "-o", encrypted], plaintext);
+    succeed(config, &["decrypt", "-i", encrypted, "-o", decrypted], b"");
+    assert_eq!(std::fs::read(decrypted).unwrap(), plaintext);
+
+    let said = json(&succeed(config, &["inspect", "--json", encrypted], b""));
+    assert_eq!((&said["key"], &said["plaintext_size"]), (&"orders/1".into(), &plaintext.len().into()));
+}
+
+#[test]
+fn a_message_says_what_it_is_without_a_configuration() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let message = succeed(config, &["encrypt", "--key", "orders"], b"hello");
+    let output = tool(None, &["inspect"], &message);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("orders/1"));
+    let refusal = fail(None, &["inspect"], b"not a message");
+    assert!(refusal.starts_with("keystead: "), "{refusal}");
+}
+
+#[test]
+fn a_failed_command_leaves_no_file_and_says_why_in_its_first_line() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let message = succeed(config, &["encrypt", "--key", "orders", "--aad", "row 1"], b"hello");
+    let out = servers.dir.join("out");
+    let place = out.to_str().unwrap();
+
+    assert!(fail(Some(config), &["decrypt", "--aad", "row 2", "-o", place], &message).contains("associated data"));
+    let other = fail(Some(config), &["decrypt", "--key", "invoices", "--aad", "row 1", "-o", place], &message);
+    assert!(other.contains("orders/1") && other.contains("invoices"), "{other}");
+    assert!(fail(Some(config), &["encrypt", "--key", "nobody", "-o", place], b"x").contains("key create"));
+    assert!(fail(Some(config), &["decrypt", "-i", "/does/not/exist", "-o", place], b"").contains("/does/not/exist"));
+    assert!(fail(None, &["key", "list"], b"").contains("KEYSTEAD_CONFIG"));
+    assert!(!out.exists());
+    let left: Vec<_> = std::fs::read_dir(&servers.dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("partial")), "{left:?}");
+}
+
+#[test]
+fn usage_is_status_2() {
+    for arguments in [&["frobnicate"][..], &["encrypt"], &["key"], &["log", "verify"], &[]] {
+        assert_eq!(tool(None, arguments, b"").status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_altered_log_or_trail_fails_its_verification_and_names_the_line() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    for path in [&servers.log, &servers.audit] {
+        let name = path.to_str().unwrap();
+        let whole = std::fs::read_to_string(path).unwrap();
+        assert!(String::from_utf8(succeed(config, &["log", "verify", name], b"")).unwrap().starts_with("intact"));
+        let copy = servers.dir.join("altered");
+        std::fs::write(&copy, whole.replacen("orders", "0rders", 1)).unwrap();
+        let line = 1 + whole.lines().position(|line| line.contains("orders")).unwrap();
+        let output = tool(None, &["--json", "log", "verify", copy.to_str().unwrap()], b"");
+        assert_eq!(output.status.code(), Some(1));
+        let finding = &json(&output.stdout)["findings"][0];
+        assert_eq!((&finding["kind"], &finding["line"]), (&"altered".into(), &line.into()), "{finding}");
+    }
+}
