@@ -234,7 +234,7 @@ fn eight_threads_and_eight_million_messages_repeat_no_nonce() {
     for (salt, counters) in used.into_iter().flatten() {
         seen.entry(salt).or_default().extend(counters);
     }
-    assert!(seen.len() >= THREADS * MESSAGES >> 20, "a session was used beyond its limit");
+    assert!(seen.len() >= (THREADS * MESSAGES) >> 20, "a session was used beyond its limit");
     assert_eq!(seen.values().map(Vec::len).sum::<usize>(), THREADS * MESSAGES);
     for counters in seen.values_mut() {
         counters.sort_unstable();
