@@ -156,6 +156,14 @@ class AConfiguration(WithKeyServers):
                 keystead.Client(path)
             self.assertIn(str(path), str(caught.exception))
 
+    def test_that_is_given_as_an_example_lacks_nothing_but_the_files_it_names(self) -> None:
+        example = (ROOT / "examples/keystead.conf").read_text(encoding="utf-8")
+        config = self.config_with(self.servers.config.read_text(encoding="utf-8"), example)
+        with self.assertRaises(keystead.ConfigurationError) as caught:
+            keystead.Client(config)
+        self.assertEqual(caught.exception.code, keystead.Code.CONFIG_UNREADABLE)
+        self.assertEqual(caught.exception.detail["file"], "/etc/keystead/ca.pem")
+
     def test_that_others_may_read_the_private_key_of_is_refused(self) -> None:
         key = self.servers.client.key
         key.chmod(0o644)
