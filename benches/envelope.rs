@@ -173,6 +173,9 @@ fn worst_alignment(key: &Key, n: usize) -> f64 {
         [0, 1, 2, 3, 4, 5, 7, 8, 12, 15, 16, 24, 31, 32, 33, 63, 64, 100, 1000, 2048, 4000, 4064, 4069, 4095];
     let mut works: Vec<Work<'_>> = OFFSETS.iter().map(|&offset| encrypt(key, n, offset)).collect();
     let times = fastest(&mut works);
+    if std::env::args().any(|argument| argument == "--offsets") {
+        OFFSETS.iter().zip(&times).for_each(|(offset, time)| println!("    offset {offset:>4}: {time:.1} ns"));
+    }
     let best = times.iter().copied().fold(f64::INFINITY, f64::min);
     times.into_iter().fold(0.0, f64::max) / best
 }

@@ -5,7 +5,7 @@
 use ring::aead::{Aad, LessSafeKey, Nonce, Tag};
 
 use super::cbor;
-use super::message::{IV_SIZE, TAG_SIZE, not_authentic};
+use super::message::{IV_SIZE, Parts, not_authentic};
 use crate::error::{Code, Error, Result};
 use crate::memory::{copy::copy, scrub};
 
@@ -28,20 +28,13 @@ pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext:
     Ok(())
 }
 
-/// Verifies and decrypts `ciphertext` into `out`, which has its length.
+/// Verifies and decrypts a message into `out`, which is as long as its ciphertext.
 #[inline]
-pub(super) fn open(
-    key: &LessSafeKey,
-    iv: &[u8; IV_SIZE],
-    aad: &[u8],
-    ciphertext: &[u8],
-    tag: &[u8; TAG_SIZE],
-    out: &mut [u8],
-) -> Result<()> {
-    copy(ciphertext, out);
+pub(super) fn open(key: &LessSafeKey, message: &Parts<'_>, aad: &[u8], out: &mut [u8]) -> Result<()> {
+    copy(message.ciphertext, out);
     let opened = with_enc_structure(aad, |aad| {
-        let nonce = Nonce::assume_unique_for_key(*iv);
-        key.open_in_place_separate_tag(nonce, Aad::from(aad), Tag::from(*tag), out, 0..).is_ok()
+        let (nonce, tag) = (Nonce::assume_unique_for_key(*message.iv), Tag::from(*message.tag));
+        key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, out, 0..).is_ok()
     });
     scrub::registers();
     if opened { Ok(()) } else { Err(not_authentic()) }

@@ -6,8 +6,6 @@ use crate::error::{Code, Error, Result};
 
 /// The longest name, in bytes.
 pub(super) const MAX_NAME: usize = 128;
-/// The longest `NAME/V`, in bytes: a version has at most ten digits.
-pub(super) const MAX_ID: usize = MAX_NAME + 1 + 10;
 
 /// Name and version of a key. Data carries it as `NAME/V`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::message::{self, IV_SIZE, MAX_PLAINTEXT, SALT_SIZE};
+use super::message::{self, IV_SIZE, MAX_PLAINTEXT, Parts, SALT_SIZE};
 use super::session::{Session, Sessions};
 use super::{KeyId, aead, derivation, opened};
 use crate::error::{Code, Error, Result};
@@ -94,21 +94,28 @@ impl Key {
         self.check_process()?;
         check_length("associated data", aad)?;
         let parts = message::parse(message)?;
-        let recipient = &parts.recipient;
+        let size = parts.ciphertext.len();
+        if let Some(key) = opened::look(parts.recipients).key(self.owner, parts.recipients) {
+            let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
+            aead::open(key, &parts, aad, out)?;
+        } else {
+            self.decrypt_new_session(&parts, aad, out)?;
+        }
+        Ok(size)
+    }
+
+    #[cold]
+    fn decrypt_new_session(&self, parts: &Parts<'_>, aad: &[u8], out: &mut [u8]) -> Result<()> {
+        let recipient = parts.recipient()?;
         if recipient.id != self.kid.as_bytes() {
-            return Err(message::wrong_key(&parts, &self.id));
+            return Err(message::wrong_key(&recipient, &self.id));
         }
         let size = parts.ciphertext.len();
         let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
-        let place = opened::look(recipient);
-        if let Some(key) = place.key(self.owner, recipient) {
-            aead::open(key, parts.iv, aad, parts.ciphertext, parts.tag, out)?;
-        } else {
-            let key = derivation::to_decrypt(&self.material, recipient)?;
-            aead::open(&key, parts.iv, aad, parts.ciphertext, parts.tag, out)?;
-            opened::keep(self.owner, recipient, key);
-        }
-        Ok(size)
+        let key = derivation::to_decrypt(&self.material, &recipient)?;
+        aead::open(&key, parts, aad, out)?;
+        opened::keep(self.owner, parts.recipients, key);
+        Ok(())
     }
 
     /// Drops all sessions, so that nothing made after a snapshot repeats what was made before it.

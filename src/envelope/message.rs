@@ -77,19 +77,18 @@ pub(super) fn frame<'a>(out: &'a mut [u8], n: usize, iv: &[u8; IV_SIZE], recipie
     ciphertext
 }
 
-/// A message taken apart.
+/// A message taken apart up to its recipients.
 pub(super) struct Parts<'a> {
     pub iv: &'a [u8; IV_SIZE],
     /// As long as the plaintext.
     pub ciphertext: &'a [u8],
     pub tag: &'a [u8; TAG_SIZE],
-    pub recipient: Recipient<'a>,
+    /// The rest of the message: it names the session.
+    pub recipients: &'a [u8],
 }
 
 /// The one recipient of a message.
 pub(super) struct Recipient<'a> {
-    /// The end of the message, from the array of recipients on: it names the session.
-    pub whole: &'a [u8],
     pub protected: &'a [u8],
     /// `NAME/V`.
     pub id: &'a [u8],
@@ -97,23 +96,31 @@ pub(super) struct Recipient<'a> {
     pub salt: &'a [u8; SALT_SIZE],
 }
 
-/// Takes a message apart if it is in the one accepted encoding. Looks at a bounded number of bytes.
+/// Takes a message apart if it is in the one accepted encoding, so far as its recipients. They need no parsing
+/// when they are, byte for byte, those of a message that was parsed and verified before.
 #[inline]
 pub(super) fn parse(message: &[u8]) -> Result<Parts<'_>> {
     parts(message).ok_or_else(not_authentic)
 }
 
+#[inline]
 fn parts(message: &[u8]) -> Option<Parts<'_>> {
     let mut reader = Reader { rest: message };
     reader.expect(&FRONT)?;
     let iv = reader.array()?;
     let (ciphertext, tag) = reader.bytes()?.split_last_chunk()?;
-    let recipient = recipient(reader.rest)?;
-    (ciphertext.len() <= MAX_PLAINTEXT).then_some(Parts { iv, ciphertext, tag, recipient })
+    (ciphertext.len() <= MAX_PLAINTEXT).then_some(Parts { iv, ciphertext, tag, recipients: reader.rest })
 }
 
-fn recipient(whole: &[u8]) -> Option<Recipient<'_>> {
-    let mut reader = Reader { rest: whole };
+impl<'a> Parts<'a> {
+    /// Takes the recipients apart if there is one, in the one accepted encoding.
+    pub fn recipient(&self) -> Result<Recipient<'a>> {
+        recipient(self.recipients).ok_or_else(not_authentic)
+    }
+}
+
+fn recipient(recipients: &[u8]) -> Option<Recipient<'_>> {
+    let mut reader = Reader { rest: recipients };
     reader.expect(&RECIPIENTS)?;
     let protected = reader.bytes()?;
     reader.expect(&SALT)?;
@@ -126,13 +133,13 @@ fn recipient(whole: &[u8]) -> Option<Recipient<'_>> {
     inner.expect(&COMMITMENT)?;
     let commitment = inner.array()?;
 
-    let is_all = reader.rest.is_empty() && inner.rest.is_empty() && id.len() <= identity::MAX_ID;
-    is_all.then_some(Recipient { whole, protected, id, commitment, salt })
+    let is_all = reader.rest.is_empty() && inner.rest.is_empty();
+    (is_all && identity::split(id).is_some()).then_some(Recipient { protected, id, commitment, salt })
 }
 
-impl Parts<'_> {
+impl Recipient<'_> {
     fn key_id(&self) -> Result<KeyId> {
-        let (name, version) = identity::split(self.recipient.id).ok_or_else(not_authentic)?;
+        let (name, version) = identity::split(self.id).ok_or_else(not_authentic)?;
         Ok(KeyId { name: name.to_owned(), version })
     }
 }
@@ -149,8 +156,8 @@ pub(super) fn not_authentic() -> Error {
 
 /// The message names another key than the one that was to decrypt it.
 #[cold]
-pub(super) fn wrong_key(message: &Parts<'_>, given: &KeyId) -> Error {
-    match message.key_id() {
+pub(super) fn wrong_key(recipient: &Recipient<'_>, given: &KeyId) -> Error {
+    match recipient.key_id() {
         Ok(named) => Error::new(
             Code::WrongKey,
             format!("the message was encrypted with key {named} and not with {given}; decrypt it with {named}"),
@@ -161,12 +168,14 @@ pub(super) fn wrong_key(message: &Parts<'_>, given: &KeyId) -> Error {
 
 /// The name and version of the key that `message` says it needs. Parses the whole message strictly.
 pub fn key_id(message: &[u8]) -> Result<KeyId> {
-    parse(message)?.key_id()
+    parse(message)?.recipient()?.key_id()
 }
 
 /// The exact size of the plaintext of `message`, in bytes.
 pub fn decrypted_size(message: &[u8]) -> Result<usize> {
-    Ok(parse(message)?.ciphertext.len())
+    let parts = parse(message)?;
+    parts.recipient()?;
+    Ok(parts.ciphertext.len())
 }
 
 /// What a message says of itself; no key needed.
@@ -186,16 +195,17 @@ pub struct Inspection {
 /// Parses the message strictly and tells what it says. Nothing of it is verified: that takes the key.
 pub fn inspect(message: &[u8]) -> Result<Inspection> {
     let parts = parse(message)?;
+    let recipient = parts.recipient()?;
     Ok(Inspection {
         kind: "message",
-        key: parts.key_id()?.to_string(),
+        key: recipient.key_id()?.to_string(),
         algorithm: "A256GCM",
         key_derivation: "direct+HKDF-SHA-256",
         size: message.len(),
         plaintext_size: parts.ciphertext.len(),
         iv: hex(parts.iv),
-        salt: hex(parts.recipient.salt),
-        key_commitment: hex(parts.recipient.commitment),
+        salt: hex(recipient.salt),
+        key_commitment: hex(recipient.commitment),
     })
 }
 

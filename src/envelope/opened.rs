@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::derivation::ContentKey;
-use super::message::Recipient;
+use super::message::SALT_SIZE;
 
 const PLACES: usize = 256;
 
@@ -20,7 +20,7 @@ static TABLE: [ArcSwapOption<Opened>; PLACES] = [const { ArcSwapOption::const_em
 pub(super) struct Opened {
     /// The key handle that derived it: two clients may have different keys of one name.
     owner: u64,
-    recipient: Vec<u8>,
+    recipients: Vec<u8>,
     key: ContentKey,
 }
 
@@ -30,27 +30,28 @@ pub(super) struct Place(Guard<Option<Arc<Opened>>>);
 impl Place {
     /// The content key kept here, if it is of this owner and this session.
     #[inline]
-    pub fn key(&self, owner: u64, recipient: &Recipient<'_>) -> Option<&ContentKey> {
+    pub fn key(&self, owner: u64, recipients: &[u8]) -> Option<&ContentKey> {
         let opened = self.0.as_ref()?;
-        (opened.owner == owner && opened.recipient == recipient.whole).then_some(&opened.key)
+        (opened.owner == owner && opened.recipients == recipients).then_some(&opened.key)
     }
 }
 
+/// Any byte of the salt will do: it is random already. It stands before the last byte of the recipients.
 #[inline]
-fn place(recipient: &Recipient<'_>) -> &'static ArcSwapOption<Opened> {
-    // The salt is random already.
-    &TABLE[usize::from(recipient.salt[0]) % PLACES]
+fn place(recipients: &[u8]) -> &'static ArcSwapOption<Opened> {
+    let number = recipients.len().checked_sub(1 + SALT_SIZE).map_or(0, |at| recipients[at]);
+    &TABLE[usize::from(number) % PLACES]
 }
 
-/// Where the session of this recipient would be.
+/// Where the session of these recipients would be. They need not be valid.
 #[inline]
-pub(super) fn look(recipient: &Recipient<'_>) -> Place {
-    Place(place(recipient).load())
+pub(super) fn look(recipients: &[u8]) -> Place {
+    Place(place(recipients).load())
 }
 
 /// Keeps a session whose message was verified.
-pub(super) fn keep(owner: u64, recipient: &Recipient<'_>, key: ContentKey) {
-    place(recipient).store(Some(Arc::new(Opened { owner, recipient: recipient.whole.to_vec(), key })));
+pub(super) fn keep(owner: u64, recipients: &[u8], key: ContentKey) {
+    place(recipients).store(Some(Arc::new(Opened { owner, recipients: recipients.to_vec(), key })));
 }
 
 /// Lets go of every session of a key that goes away.
