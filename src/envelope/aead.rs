@@ -16,8 +16,8 @@ const ENC_STRUCTURE: [u8; 13] = *b"\x83\x67Encrypt\x43\xa1\x01\x03";
 #[inline]
 pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<()> {
     let (ciphertext, tag) = out.split_at_mut(plaintext.len());
-    copy(plaintext, ciphertext);
     let sealed = with_enc_structure(aad, |aad| {
+        copy(plaintext, ciphertext);
         key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*iv), Aad::from(aad), ciphertext)
     });
     scrub::registers();
@@ -31,8 +31,8 @@ pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext:
 /// Verifies and decrypts a message into `out`, which is as long as its ciphertext.
 #[inline]
 pub(super) fn open(key: &LessSafeKey, message: &Parts<'_>, aad: &[u8], out: &mut [u8]) -> Result<()> {
-    copy(message.ciphertext, out);
     let opened = with_enc_structure(aad, |aad| {
+        copy(message.ciphertext, out);
         let (nonce, tag) = (Nonce::assume_unique_for_key(*message.iv), Tag::from(*message.tag));
         key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, out, 0..).is_ok()
     });
@@ -45,7 +45,8 @@ pub(super) fn open(key: &LessSafeKey, message: &Parts<'_>, aad: &[u8], out: &mut
 #[inline]
 fn with_enc_structure<R>(aad: &[u8], run: impl FnOnce(&[u8]) -> R) -> R {
     match aad.len() {
-        0..=64 => on_the_stack::<{ 64 + 18 }, R>(aad, run),
+        0 => run(b"\x83\x67Encrypt\x43\xa1\x01\x03\x40"),
+        1..=64 => on_the_stack::<{ 64 + 18 }, R>(aad, run),
         65..=1024 => on_the_stack::<{ 1024 + 18 }, R>(aad, run),
         _ => {
             let mut all = Vec::with_capacity(aad.len() + 18);

@@ -5,6 +5,7 @@
 use super::cbor::{self, Reader};
 use super::{KeyId, identity};
 use crate::error::{Code, Error, Result};
+use crate::memory::copy::copy;
 
 /// The longest plaintext, and the longest associated data, of one message, in bytes.
 pub const MAX_PLAINTEXT: usize = 1 << 30;
@@ -73,7 +74,7 @@ pub(super) fn frame<'a>(out: &'a mut [u8], n: usize, iv: &[u8; IV_SIZE], recipie
     // All five bytes: a constant length is one store, and what is too much is overwritten by the ciphertext.
     rest[..head.len()].copy_from_slice(&head);
     let (ciphertext, end) = rest[head_size..].split_at_mut(n + TAG_SIZE);
-    end.copy_from_slice(recipients);
+    copy(recipients, end);
     ciphertext
 }
 
