@@ -263,11 +263,11 @@ def conclude(page: Page, seconds: float) -> int:
         page.line(f"{shown(file):<32} {file.stat().st_size:>9,} bytes")
     print()
     page.title("Next: your own key server")
-    page.line("cp examples/keystead.conf my.conf && chmod 600 my.conf     # then enter its host and your PEM files")
+    page.line("cp examples/keystead.conf my.conf && chmod 600 my.conf  # enter its host, your PEM files")
     page.line(f"{shown(BUILD)}/bin/keystead --config my.conf key create customer-42")
     page.line(f"export KEYSTEAD_LIBRARY={shown(BUILD)}/lib/libkeystead.so PYTHONPATH=bindings/python/src")
     page.line("python3 examples/python/encrypt_value.py my.conf")
-    page.line("More: README.md, docs/CONFIG.md, docs/FORMAT.md, include/keystead.h, examples/c/encrypt_file.c")
+    page.line("More: README.md, docs/CONFIG.md, docs/FORMAT.md, include/keystead.h, examples/")
     return 0
 
 

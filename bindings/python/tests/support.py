@@ -7,12 +7,13 @@ ctest gives PYTHONPATH and KEYSTEAD_LIBRARY. To run them by hand, after a build:
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import unittest
+from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import ClassVar
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "bindings/python/src"), str(ROOT / "tests/servers")]
@@ -24,17 +25,19 @@ from keyservers import KeyServers  # noqa: E402
 _numbers = count(1)
 
 
+@cache
+def key_servers() -> KeyServers:
+    """Two key servers for all tests. They end with the process, however it ends."""
+    servers = KeyServers(2)
+    atexit.register(servers.finish)
+    return servers
+
+
 class WithKeyServers(unittest.TestCase):
     """Two running key servers, a client for each test, and keys that no other test knows."""
 
-    servers: ClassVar[KeyServers]
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.servers = KeyServers(2)
-        cls.addClassCleanup(cls.servers.finish)
-
     def setUp(self) -> None:
+        self.servers = key_servers()
         self.client = keystead.Client(self.servers.config)
         self.addCleanup(self.client.close)
 
