@@ -16,14 +16,16 @@ pub fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Opens `name` inside an open folder, with `flags` of open(2). Never inherited by a child program.
+/// Opens `name` inside an open folder, with `flags` of open(2). Never inherited by a child program. A file that is made
+/// is its owner's alone.
 ///
 /// A single component at a time, so that a caller can check what it opened before it goes deeper.
 pub fn open_at(folder: &File, name: &OsStr, flags: i32) -> std::io::Result<File> {
     let name = CString::new(name.as_bytes())?;
-    // SAFETY: `folder` is open for the borrow's life, `name` ends with a zero byte, and no mode is needed
-    // because callers do not create.
-    let descriptor = unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC) };
+    let mode: libc::c_uint = 0o600;
+    // SAFETY: `folder` is open for the borrow's life, `name` ends with a zero byte, and the mode that O_CREAT asks for is
+    // given.
+    let descriptor = unsafe { libc::openat(folder.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC, mode) };
     if descriptor < 0 {
         return Err(std::io::Error::last_os_error());
     }

@@ -49,6 +49,12 @@ pub fn read(path: &Path, what: &str, access: Access) -> Result<Zeroizing<Vec<u8>
     walk.read(file, metadata.len())
 }
 
+/// Opens the folder of a file that need not exist, after it and all folders above it were checked; also returns the
+/// file's place without symbolic links. `what` names the file in errors, which are those of [`read`].
+pub fn folder_of(path: &Path, what: &str) -> Result<(File, PathBuf)> {
+    Walk { path, what }.folder()
+}
+
 /// The file on its way from the root, for walking and for errors.
 struct Walk<'a> {
     path: &'a Path,
@@ -57,6 +63,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn open(&self) -> Result<File> {
+        let (folder, place) = self.folder()?;
+        self.open_file(&folder, &place)
+    }
+
+    /// The checked folder of the file, open, and the file's place in it.
+    fn folder(&self) -> Result<(File, PathBuf)> {
         let absolute = std::path::absolute(self.path).map_err(|error| self.unreadable(self.path, &error))?;
         let mut pending = Vec::new();
         push_components(&mut pending, &absolute);
@@ -65,7 +77,7 @@ impl Walk<'_> {
         let mut links = 0;
         while let Some(name) = pending.pop() {
             if pending.is_empty() {
-                return self.open_file(&here, &place.join(name));
+                return Ok((here, place.join(name)));
             }
             let entry = platform::open_at(&here, &name, libc::O_PATH | libc::O_NOFOLLOW)
                 .map_err(|error| self.unreadable(&place.join(&name), &error))?;
@@ -220,7 +232,7 @@ impl Walk<'_> {
 }
 
 /// Root can do anything anyway, so what belongs to root is as safe as what belongs to us.
-fn is_ours(metadata: &Metadata) -> bool {
+pub fn is_ours(metadata: &Metadata) -> bool {
     metadata.uid() == 0 || metadata.uid() == platform::effective_user()
 }
 

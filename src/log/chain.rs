@@ -60,6 +60,8 @@ pub(crate) struct ChainedFile<F> {
 struct Paths {
     file: PathBuf,
     state: PathBuf,
+    /// What it is, for errors.
+    what: &'static str,
 }
 
 #[derive(Default)]
@@ -88,11 +90,11 @@ struct Lost {
 impl<F: Form> ChainedFile<F> {
     /// Opens or makes the file and its state file. `what` names the file in errors. A disk that is full is no error: what
     /// cannot be written is counted.
-    pub fn open(path: &Path, what: &str, form: F) -> Result<ChainedFile<F>> {
+    pub fn open(path: &Path, what: &'static str, form: F) -> Result<ChainedFile<F>> {
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut state = file.clone().into_os_string();
         state.push(".state");
-        let paths = Paths { file, state: state.into() };
+        let paths = Paths { file, state: state.into(), what };
         let mut writer = Writer::default();
         let opened = writer.locked(&paths, |writer, state| writer.begin(&paths, F::LAYOUT, state));
         if let Err(fault) = opened
@@ -165,7 +167,7 @@ impl Writer {
                 Some(state) => state,
                 None => {
                     self.known = None;
-                    Opened::new(place::open(&paths.state, false)?)?
+                    Opened::new(place::open(&paths.state, paths.what, false)?)?
                 }
             };
             lock(&state.file, deadline)?;
@@ -226,7 +228,7 @@ impl Writer {
         let size = match size {
             Some(size) => size,
             None => {
-                let file = Opened::new(place::open(&paths.file, true)?)?;
+                let file = Opened::new(place::open(&paths.file, paths.what, true)?)?;
                 let size = file.file.metadata()?.len();
                 self.file = Some(file);
                 size
