@@ -13,8 +13,9 @@ import traceback
 import unittest
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
-from support import ROOT, WithKeyServers, keystead
+from support import ROOT, WithKeyServers, _library, keystead
 
 
 class AClient(WithKeyServers):
@@ -171,6 +172,15 @@ class AConfiguration(WithKeyServers):
         with self.assertRaises(keystead.ConfigurationError) as caught:
             keystead.Client(self.servers.config)
         self.assertEqual(caught.exception.code, keystead.Code.FILE_EXPOSED)
+
+
+class TheLibrary(unittest.TestCase):
+    def test_of_another_version_is_refused_with_both_versions(self) -> None:
+        with (
+            mock.patch("keystead._library.__version__", "9.9.0"),
+            self.assertRaisesRegex(keystead.LibraryError, f"version {keystead.version()}, but .* 9.9.0"),
+        ):
+            _library._load()
 
 
 class AnError(WithKeyServers):
