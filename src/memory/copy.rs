@@ -28,8 +28,8 @@ pub fn copy(from: &[u8], to: &mut [u8]) {
             4..=7 => both_ends::<u32, 1>(source, target, size),
             8..=15 => both_ends::<u64, 1>(source, target, size),
             16..=31 => both_ends::<Vector, 1>(source, target, size),
-            32..=63 => both_ends::<Vector, 2>(source, target, size),
-            64..=127 => both_ends::<Vector, 4>(source, target, size),
+            32..=64 => both_ends::<Vector, 2>(source, target, size),
+            65..=127 => both_ends::<Vector, 4>(source, target, size),
             _ => many(source, target, size),
         }
     }
