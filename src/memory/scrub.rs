@@ -144,7 +144,7 @@ mod aarch64 {
 
     #[inline(always)]
     pub fn clear() {
-        // SAFETY: every registers that is written is declared as overwritten. The lower halves of v8 to v15
+        // SAFETY: every register that is written is declared as overwritten. The lower halves of v8 to v15
         // belong to our callers (AAPCS64 §6.1.2) and are left alone: who used them has restored them.
         unsafe {
             asm!(

@@ -63,7 +63,7 @@ fn depth(stack: &[u8]) -> usize {
 #[test]
 fn deriving_a_key_into_a_slot_leaves_nothing_on_the_stack() {
     let idle = depth(&stack_after(|| ()));
-    let plain = stack_after(|| drop(std::hint::black_box(derive())));
+    let plain = stack_after(|| _ = std::hint::black_box(derive()));
     println!("deriving took {} bytes of stack and left {:?}", depth(&plain) - idle, counts(&plain));
     assert!(counts(&plain)[1].total() > 0, "the control leaves copies");
     let scrubbed = stack_after(|| drop(Slot::with(|| Ok(derive())).unwrap()));
