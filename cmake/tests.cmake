@@ -15,10 +15,36 @@ add_custom_command(
   USES_TERMINAL VERBATIM)
 add_custom_target(venv DEPENDS "${VENV}/stamp")
 
+# The second kind of key server, where there is a Go that compiles it.
+set(GO_SERVER "${PROJECT_BINARY_DIR}/kmip-server")
+set(go_folder "${PROJECT_SOURCE_DIR}/tests/servers/go")
+find_program(KEYSTEAD_GO go HINTS /usr/local/go/bin DOC "The go command")
+if(KEYSTEAD_GO)
+  file(STRINGS "${go_folder}/go.mod" go_needed REGEX "^go ")
+  execute_process(COMMAND "${CMAKE_COMMAND}" -E env GOTOOLCHAIN=local "${KEYSTEAD_GO}" env GOVERSION OUTPUT_VARIABLE go_version)
+  string(REGEX REPLACE "^go|[ \n].*$" "" go_version "${go_version}")
+  string(REGEX REPLACE "^go " "" go_needed "${go_needed}")
+endif()
+if(KEYSTEAD_GO AND go_version VERSION_GREATER_EQUAL go_needed)
+  set(go "${CMAKE_COMMAND}" -E env GOTOOLCHAIN=local "GOFLAGS=-mod=readonly -trimpath -buildvcs=false" "${KEYSTEAD_GO}")
+  file(GLOB sources CONFIGURE_DEPENDS "${go_folder}/*.go")
+  add_custom_command(
+    OUTPUT "${GO_SERVER}"
+    COMMAND ${go} build -o "${GO_SERVER}" .
+    DEPENDS ${sources} "${go_folder}/go.mod" "${go_folder}/go.sum"
+    WORKING_DIRECTORY "${go_folder}"
+    COMMENT "Compiling the second kind of key server with Go"
+    USES_TERMINAL VERBATIM)
+  add_custom_target(go_server DEPENDS "${GO_SERVER}")
+else()
+  message(STATUS "No Go of the version that tests/servers/go/go.mod names: what needs its key server is skipped")
+  add_custom_target(go_server)
+endif()
+
 # What any test or example may want to know.
 set(test_environment
     "KEYSTEAD_BUILD=${PROJECT_BINARY_DIR}" "KEYSTEAD_LIBRARY=${KEYSTEAD_LIBRARY}" "KEYSTEAD_COMMAND=${KEYSTEAD_COMMAND}"
-    "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
+    "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_GO_SERVER=${GO_SERVER}" "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
     "PYTHONPATH=${PROJECT_SOURCE_DIR}/bindings/python/src:${PROJECT_SOURCE_DIR}/tests/servers" "PYTHONDONTWRITEBYTECODE=1")
 set(key_servers "${VENV_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/servers/keyservers.py")
 
@@ -33,17 +59,37 @@ function(keystead_python_tests name seconds folder)
   keystead_test(${name} ${seconds} "${VENV_PYTHON}" -W ignore -m unittest discover -s "${folder}" -t "${folder}")
 endfunction()
 
+# keystead_go_test(NAME SECONDS COMMAND...): a test that is skipped where Go is missing.
+function(keystead_go_test name seconds)
+  if(go)
+    keystead_test(${name} ${seconds} ${ARGN})
+  else()
+    keystead_test(${name} ${seconds} "${CMAKE_COMMAND}" -E false)
+    set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 1)
+  endif()
+endfunction()
+
 # Form. `check` is the formatters and linters in one command, `format` repairs what they can.
 set(rust_lint "${KEYSTEAD_CARGO}" clippy --release --all-targets ${KEYSTEAD_CARGO_ARGS} -- -D warnings)
+if(go)
+  get_filename_component(gofmt "${KEYSTEAD_GO}" REALPATH)
+  get_filename_component(gofmt "${gofmt}" DIRECTORY)
+  # gofmt prints what it would change, and says nothing by its exit code.
+  set(go_format_check COMMAND sh -c "test -z \"$('${gofmt}/gofmt' -d '${go_folder}' | tee /dev/stderr)\"")
+  set(go_vet COMMAND ${go} -C "${go_folder}" vet ./...)
+  set(go_format COMMAND "${gofmt}/gofmt" -w "${go_folder}")
+endif()
 add_custom_target(
   check
   COMMAND "${KEYSTEAD_CARGO}" fmt --check
   COMMAND "${VENV}/bin/ruff" format --check .
   COMMAND "${VENV}/bin/ruff" check .
   COMMAND "${VENV}/bin/mypy" --cache-dir "${PROJECT_BINARY_DIR}/mypy"
+  ${go_format_check}
+  ${go_vet}
   COMMAND ${rust_lint}
   WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
-  COMMENT "Checking form: rustfmt, ruff, mypy --strict, clippy (cmake --build build --target format repairs the first two)"
+  COMMENT "Checking form: rustfmt, ruff, mypy --strict, gofmt, go vet, clippy (cmake --build build --target format repairs the formats)"
   USES_TERMINAL VERBATIM)
 add_dependencies(check venv)
 add_custom_target(
@@ -51,8 +97,9 @@ add_custom_target(
   COMMAND "${KEYSTEAD_CARGO}" fmt
   COMMAND "${VENV}/bin/ruff" check --fix-only .
   COMMAND "${VENV}/bin/ruff" format .
+  ${go_format}
   WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
-  COMMENT "Repairing form: rustfmt, ruff"
+  COMMENT "Repairing form: rustfmt, ruff, gofmt"
   USES_TERMINAL VERBATIM)
 add_dependencies(format venv)
 keystead_test(format 400 "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check)
@@ -74,8 +121,9 @@ keystead_test(rust 400 ${rust_test})
 keystead_python_tests(symbols 60 tests/abi)
 keystead_python_tests(consumers 120 tests/consumers)
 
-# The key servers' harness itself.
+# The key servers and their harness itself.
 keystead_python_tests(servers 120 tests/servers)
+keystead_go_test(go_server 240 ${go} -C "${go_folder}" test ./...)
 
 # C: each file of tests/c is a program, run with key servers; each of examples/c is compiled.
 function(keystead_c_program target source folder)

@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import unittest
 from collections.abc import Callable
@@ -17,10 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from kmip.core.enums import CryptographicAlgorithm
+from kmip.core.enums import CryptographicAlgorithm, KMIPVersion
 from kmip.pie.client import ProxyKmipClient
+from kmip.pie.exceptions import KmipOperationFailure
 
 HARNESS = Path(__file__).with_name("keyservers.py")
+GO_SERVER = Path(os.environ.get("KEYSTEAD_GO_SERVER", HARNESS.parents[2] / "build" / "kmip-server"))
 
 
 class Harness:
@@ -38,15 +41,16 @@ class Harness:
         self.process.stdin.flush()
         return self._read()
 
-    def client(self, position: int) -> Any:
-        """PyKMIP's own client, connected to one server."""
+    def client(self, position: int, version: KMIPVersion | None = None) -> Any:
+        """PyKMIP's own client, for one server."""
         return ProxyKmipClient(
             hostname="127.0.0.1",
             port=self.ready["servers"][position]["port"],
             cert=self.ready["client_certificate"],
             key=self.ready["client_key"],
             ca=self.ready["ca"],
-            ssl_version="PROTOCOL_TLSv1_2",
+            ssl_version="PROTOCOL_TLS",
+            kmip_version=version,
         )
 
     def groups(self) -> list[int]:
@@ -79,13 +83,14 @@ def await_that(condition: Callable[[], bool], seconds: float = 10) -> bool:
 
 
 class TheServers(unittest.TestCase):
+    kind: ClassVar[str] = "pykmip"
     harness: ClassVar[Harness]
 
     @classmethod
     def setUpClass(cls) -> None:
         logging.disable()  # PyKMIP's client reports what these tests provoke.
         cls.addClassCleanup(logging.disable, logging.NOTSET)
-        cls.harness = Harness()
+        cls.harness = Harness("--kind", cls.kind)
         cls.addClassCleanup(cls.harness.close)
 
     def test_a_key_made_on_one_server_is_found_on_the_other_and_counted(self) -> None:
@@ -108,6 +113,24 @@ class TheServers(unittest.TestCase):
         with self.harness.client(0) as client:
             self.assertEqual(len(client.get(identifier).value), 32)
 
+    def test_a_stopped_server_is_silent_until_it_continues(self) -> None:
+        client = self.harness.client(0)
+        with client:
+            self.assertTrue(self.harness.ask("stop primary")["ok"])
+            answers = []
+            waiting = threading.Thread(target=lambda: answers.append(client.create(CryptographicAlgorithm.AES, 256)))
+            waiting.start()
+            with socket.create_connection(("127.0.0.1", self.harness.ready["servers"][0]["port"])) as plain:
+                plain.settimeout(0.3)
+                with self.assertRaises(TimeoutError):
+                    ssl.create_default_context(cafile=self.harness.ready["ca"]).wrap_socket(
+                        plain, server_hostname="localhost"
+                    )
+            self.assertEqual(answers, [])
+            self.assertTrue(self.harness.ask("continue primary")["ok"])
+            waiting.join(10)
+            self.assertEqual(len(answers), 1)
+
     def test_a_server_presents_the_certificate_it_is_told_to(self) -> None:
         self.harness.ask("kill secondary")
         self.harness.ask("start secondary server-expired")
@@ -126,6 +149,36 @@ class TheServers(unittest.TestCase):
             self.assertTrue(reply["error"])
 
 
+@unittest.skipUnless(GO_SERVER.exists(), "the Go server was not built: Go is missing")
+class TheGoServers(TheServers):
+    kind = "go"
+
+    def test_a_change_reaches_the_other_server_after_the_lag(self) -> None:
+        self.harness.ask("lag 0.5")
+        self.addCleanup(self.harness.ask, "lag 0")
+        with self.harness.client(0) as primary, self.harness.client(1) as secondary:
+            start = time.monotonic()
+            identifier = primary.create(CryptographicAlgorithm.AES, 256)
+            self.assertNotIn(identifier, secondary.locate())
+            with self.assertRaisesRegex(KmipOperationFailure, "ITEM_NOT_FOUND"):
+                secondary.get(identifier)
+            self.assertEqual(len(primary.get(identifier).value), 32)
+            self.assertTrue(await_that(lambda: identifier in secondary.locate()))
+            self.assertGreater(time.monotonic() - start, 0.5)
+
+    def test_a_server_speaks_the_versions_it_is_told_to(self) -> None:
+        self.harness.ask("kill primary")
+        self.harness.ask("versions primary 1.0,1.2")
+        self.harness.ask("start primary")
+        with self.harness.client(0, KMIPVersion.KMIP_1_2) as client:
+            client.locate()
+        with self.harness.client(0, KMIPVersion.KMIP_1_3) as client, self.assertRaises(KmipOperationFailure):
+            client.locate()
+        self.harness.ask("kill primary")
+        self.harness.ask("versions primary 1.0,1.1,1.2,1.3,1.4")
+        self.harness.ask("start primary")
+
+
 class TheEnd(unittest.TestCase):
     def assert_nothing_is_left(self, harness: Harness) -> None:
         for group in harness.groups():
@@ -134,14 +187,21 @@ class TheEnd(unittest.TestCase):
         self.assertTrue(await_that(lambda: not folder.exists()), f"{folder} is left")
 
     def test_end_of_input_ends_the_servers(self) -> None:
-        harness = Harness("--servers", "3")
+        harness = Harness("--kind", "pykmip", "--servers", "3")
         self.assertFalse(group_is_gone(harness.groups()[2]))
         harness.close()
         self.assert_nothing_is_left(harness)
 
     def test_a_killed_harness_leaves_nothing_behind(self) -> None:
-        harness = Harness()
+        harness = Harness("--kind", "pykmip")
         self.assertTrue(harness.ask("stop secondary")["ok"])
+        os.kill(harness.process.pid, signal.SIGKILL)
+        harness.process.communicate()
+        self.assert_nothing_is_left(harness)
+
+    @unittest.skipUnless(GO_SERVER.exists(), "the Go server was not built: Go is missing")
+    def test_a_killed_harness_leaves_no_go_server_behind(self) -> None:
+        harness = Harness("--kind", "go")
         os.kill(harness.process.pid, signal.SIGKILL)
         harness.process.communicate()
         self.assert_nothing_is_left(harness)

@@ -57,7 +57,7 @@ class WithKeyServers(unittest.TestCase):
 
     def start_servers(self) -> None:
         for name, server in self.servers.servers.items():
-            if server.process is None:
+            if server.pid is None:
                 self.servers.start(name)
 
     def config_with(self, old: str, new: str) -> Path:
