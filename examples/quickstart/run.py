@@ -254,14 +254,13 @@ class QuickStart:
 
 
 def conclude(page: Page, seconds: float) -> int:
-    print()
     if page.failed:
         page.title(f"{len(page.failed)} of {page.checks} checks FAILED: {'; '.join(page.failed)}")
         return 1
     page.title(f"All {page.checks} checks hold, in {seconds:.0f} s. The key servers are gone; the files stay:")
     for file in sorted(FOLDER.iterdir()):
         page.line(f"{shown(file):<32} {file.stat().st_size:>9,} bytes")
-    print()
+    page.space()
     page.title("Next: your own key server")
     page.line("cp examples/keystead.conf my.conf && chmod 600 my.conf  # enter its host, your PEM files")
     page.line(f"{shown(BUILD)}/bin/keystead --config my.conf key create customer-42")
