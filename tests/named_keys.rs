@@ -195,6 +195,24 @@ fn a_key_serves_an_outage_up_to_max_stale_and_comes_back_with_the_servers() {
 }
 
 #[test]
+fn a_certificate_fault_is_named_at_once_and_not_as_an_outage() {
+    let mut servers = KeyServers::start(1);
+    for (kind, code) in [
+        ("server-expired", Code::ServerCertificateExpired),
+        ("server-wrong-ca", Code::ServerUntrusted),
+        ("server-wrong-name", Code::ServerNameMismatch),
+    ] {
+        servers.kill("primary");
+        servers.restart_with("primary", kind);
+        let start = Instant::now();
+        let error = impatient(&servers).key("customer-1").err().unwrap();
+        assert_eq!(error.code(), code, "{error}");
+        assert_eq!(error.attempts().len(), 1, "a second round mends no certificate: {error}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
 fn a_closed_client_takes_its_keys_along() {
     let servers = KeyServers::start(1);
     let client = impatient(&servers);

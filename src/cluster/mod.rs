@@ -127,6 +127,9 @@ impl Cluster {
                 None if deadline.is_past() => {
                     return Err(self.no_server(O::NAME, subject, attempts, "the deadline passed"));
                 }
+                None if attempts.iter().all(is_fault_of_trust) => {
+                    return Err(self.no_server(O::NAME, subject, attempts, "none can be trusted, or none trusts us,"));
+                }
                 None => ::log::debug!("round {round} over all key servers brought no answer"),
             }
         }
@@ -205,7 +208,8 @@ impl Cluster {
             attempts.len(),
             reasons.join("; "),
         );
-        Unserved { error: Error::new(Code::NoServer, message).after(attempts), lost_on: None }
+        let code = common_fault(&attempts).unwrap_or(Code::NoServer);
+        Unserved { error: Error::new(code, message).after(attempts), lost_on: None }
     }
 
     fn tell_change(&self, server: &Server, change: Change) {
@@ -229,8 +233,28 @@ impl Cluster {
     }
 }
 
+/// Certificates do not mend themselves between two rounds.
+const FAULTS_OF_TRUST: [Code; 5] = [
+    Code::ServerUntrusted,
+    Code::ServerCertificateExpired,
+    Code::ServerNameMismatch,
+    Code::ClientCertificateRefused,
+    Code::NotTls,
+];
+
+fn is_fault_of_trust(attempt: &Attempt) -> bool {
+    FAULTS_OF_TRUST.iter().any(|code| code.number() == attempt.code)
+}
+
+/// The fault of trust that all servers share: it says more than "no server".
+fn common_fault(attempts: &[Attempt]) -> Option<Code> {
+    let first = attempts.first()?.code;
+    let shared = attempts.iter().all(|attempt| attempt.code == first);
+    FAULTS_OF_TRUST.into_iter().find(|code| shared && code.number() == first)
+}
+
 /// How long one server may take while `left` servers, itself included, remain in the round.
 fn patience(deadline: Deadline, left: usize) -> Deadline {
     let remaining = deadline.remaining().unwrap_or_default();
-    if left <= 1 { deadline } else { Deadline::after((remaining / left as u32).min(PATIENCE)) }
+    if left <= 1 { deadline } else { deadline.min(Deadline::after((remaining / left as u32).min(PATIENCE))) }
 }

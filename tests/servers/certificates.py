@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 DAY = timedelta(days=1)
+LIFETIME = 365 * DAY
 LOOPBACK_NAMES: tuple[x509.GeneralName, ...] = (
     x509.DNSName("localhost"),
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
@@ -69,7 +70,7 @@ class Authority:
         self.certificate = folder / f"{file_stem}.pem"
         now = datetime.now(timezone.utc)
         certificate = (
-            _builder(self.name, self.name, self.key.public_key(), now - DAY, now + DAY)
+            _builder(self.name, self.name, self.key.public_key(), now - DAY, now + LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(ca=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
@@ -81,7 +82,7 @@ class Authority:
         """Issues a certificate of this kind, as FILE_STEM.pem and FILE_STEM.key (PKCS#8, mode 0600)."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(timezone.utc)
-        ends = now - timedelta(hours=1) if kind.expired else now + 365 * DAY
+        ends = now - timedelta(hours=1) if kind.expired else now + LIFETIME
         builder = (
             _builder(_name(kind.common_name), self.name, key.public_key(), now - DAY, ends)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
