@@ -1,6 +1,10 @@
 //! No copy of a key is left in memory once it was given up, and while it is in use there is none in a core file or a
 //! forked child. Another process looks; beside each proof stands a control that leaks.
 
+#[path = "../common/keyservers.rs"]
+mod keyservers;
+
+mod fetched;
 mod own_stack;
 mod scan;
 mod subject;
@@ -77,31 +81,32 @@ impl Subject {
 
     /// What its core file shows, which has the registers, too. `None` where this machine writes no core files.
     fn scan_core(self) -> Option<[Counts; 2]> {
-        let core = self.core()?;
+        let core = core_file(self.pid, self.folder.path())?;
         let counts = self.needles().map(|needles| scan::file(&core, &needles).unwrap());
         assert!(counts[0].scanned_bytes > 100_000, "not a core file: {counts:?}");
         Some(counts)
     }
+}
 
-    fn core(&self) -> Option<PathBuf> {
-        if kernel_writes_core_files_here() {
-            // SAFETY: the process is our child and was not waited for yet.
-            unsafe { libc::kill(self.pid as libc::pid_t, libc::SIGABRT) };
-            // The file is complete when the process is gone.
-            while Path::new(&format!("/proc/{}/maps", self.pid)).metadata().is_ok() && !is_zombie(self.pid) {
-                std::thread::yield_now();
-            }
-        } else {
-            let prefix = self.folder.path().join("core");
-            Command::new("gcore").arg("-o").arg(prefix).arg(self.pid.to_string()).output().ok()?;
+/// Makes a core file of a child of ours, which ends it unless gcore has to do it. `None` where there is no way.
+fn core_file(pid: u32, folder: &Path) -> Option<PathBuf> {
+    if kernel_writes_core_files_here() {
+        // SAFETY: the process is our child and was not waited for yet.
+        unsafe { libc::kill(pid as libc::pid_t, libc::SIGABRT) };
+        // The file is complete when the process is gone.
+        while Path::new(&format!("/proc/{}/maps", pid)).metadata().is_ok() && !is_zombie(pid) {
+            std::thread::yield_now();
         }
-        let entries = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
-        let core = entries.into_iter().find(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"core"));
-        if core.is_none() {
-            println!("skipped: this machine writes no core files (core_pattern, RLIMIT_CORE) and has no gcore");
-        }
-        core
+    } else {
+        let prefix = folder.join("core");
+        Command::new("gcore").arg("-o").arg(prefix).arg(pid.to_string()).output().ok()?;
     }
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let core = entries.into_iter().find(|path| path.file_name().unwrap().as_encoded_bytes().starts_with(b"core"));
+    if core.is_none() {
+        println!("skipped: this machine writes no core files (core_pattern, RLIMIT_CORE) and has no gcore");
+    }
+    core
 }
 
 impl Drop for Subject {

@@ -1,0 +1,64 @@
+"""Fetches a key, uses it, gives it up, says READY and waits to be looked into.
+
+fetch.py keystead CONFIG NAME             with the shared library, through its Python binding
+fetch.py pykmip CONFIG NAME               the control: with PyKMIP's client and the AES-GCM of `cryptography`
+fetch.py material DATABASE NAME           prints the key's bytes as the key server stores them, in hex
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sqlite3
+import sys
+
+
+def keystead(config: str, name: str) -> None:
+    import keystead
+
+    with keystead.Client(config) as client:
+        key = client.key(name)
+        message = key.encrypt(b"plaintext", b"aad")
+        assert key.decrypt(message, b"aad") == b"plaintext"
+
+
+def pykmip(config: str, name: str) -> None:
+    import tomllib
+
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from kmip.core.factories.attributes import AttributeFactory
+    from kmip.core.enums import AttributeType, NameType
+    from kmip.core.attributes import Name
+    from kmip.pie.client import ProxyKmipClient
+
+    with open(config, "rb") as file:
+        settings = tomllib.load(file)
+    server, tls = settings["server"][0], settings["tls"]
+    with ProxyKmipClient(
+        server["host"], server["port"], tls["client_certificate"], tls["client_key"], tls["ca_certificate"]
+    ) as client:
+        wanted = AttributeFactory().create_attribute(
+            AttributeType.NAME, Name.create(f"{name}/1", NameType.UNINTERPRETED_TEXT_STRING)
+        )
+        [identifier] = client.locate(attributes=[wanted])
+        cipher = AESGCM(client.get(identifier).value)
+        nonce = bytes(12)
+        assert cipher.decrypt(nonce, cipher.encrypt(nonce, b"plaintext", b"aad"), b"aad") == b"plaintext"
+
+
+def material(database: str, name: str) -> None:
+    query = "SELECT hex(value) FROM managed_objects JOIN managed_object_names ON mo_uid = managed_objects.uid WHERE name = ?"
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        [(text,)] = connection.execute(query, (f"{name}/1",)).fetchall()
+    print(text.lower())
+
+
+if __name__ == "__main__":
+    mode, where, name = sys.argv[1:]
+    {"keystead": keystead, "pykmip": pykmip, "material": material}[mode](where, name)
+    if mode != "material":
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+        gc.collect()
+        print("READY", flush=True)
+        sys.stdin.read()

@@ -1,0 +1,102 @@
+//! A key that came from a key server: through TLS, KMIP and the shared library, as applications use it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use super::keyservers::KeyServers;
+use super::scan::{self, Counts, Needles};
+use super::{core_file, kernel_writes_core_files_here};
+
+const NAME: &str = "residue";
+
+fn python(words: &[&str]) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = std::env::var_os("KEYSTEAD_PYTHON").map_or_else(|| root.join("build/venv/bin/python"), PathBuf::from);
+    let mut command = Command::new(python);
+    command
+        .args(["-W", "ignore"])
+        .arg(root.join("tests/residue/fetch.py"))
+        .args(words)
+        .env("PYTHONPATH", root.join("bindings/python/src"));
+    command
+}
+
+/// The shared library that is to be tested, if it was built.
+fn library() -> Option<PathBuf> {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/lib/libkeystead.so");
+    let library = std::env::var_os("KEYSTEAD_LIBRARY").map_or_else(built, PathBuf::from);
+    library.exists().then_some(library)
+}
+
+/// The bytes of the key, as the key server stores them.
+fn material(servers: &KeyServers) -> [u8; 32] {
+    let database = servers.dir.join("keys.sqlite");
+    let output = python(&["material", database.to_str().unwrap(), NAME]).output().unwrap();
+    let hex = String::from_utf8(output.stdout).unwrap();
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    std::array::from_fn(|index| byte(2 * index))
+}
+
+/// A process that fetched the key, used it and gave it up.
+struct Fetcher {
+    process: Child,
+    input: Option<ChildStdin>,
+    folder: tempfile::TempDir,
+}
+
+impl Fetcher {
+    fn start(mode: &str, servers: &KeyServers, library: &Path) -> Fetcher {
+        let folder = tempfile::tempdir().unwrap();
+        let mut process = python(&[mode, servers.config.to_str().unwrap(), NAME])
+            .env("KEYSTEAD_LIBRARY", library)
+            .current_dir(&folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "READY\n", "{mode} failed, see its error above");
+        Fetcher { process, input, folder }
+    }
+
+    /// What the process shows of the key, and what its core file shows.
+    fn scan(&self, key: &[u8; 32]) -> (Counts, Option<Counts>) {
+        let needles = Needles::of(key);
+        let process = scan::process(self.process.id(), &needles).unwrap();
+        let core = core_file(self.process.id(), self.folder.path());
+        (process, core.map(|core| scan::file(&core, &needles).unwrap()))
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn a_fetched_key_is_nowhere_once_its_client_is_closed() {
+    let Some(library) = library() else {
+        println!("skipped: the shared library was not built; cmake --workflow --preset test builds it");
+        return;
+    };
+    let servers = KeyServers::start(1);
+    let client = keystead::Client::open(&servers.config).unwrap();
+    client.create_key(NAME).unwrap();
+    let key = material(&servers);
+
+    let (process, core) = Fetcher::start("keystead", &servers, &library).scan(&key);
+    println!("libkeystead: process {process:?}, core file {core:?}");
+    assert_eq!(process.total(), 0, "{process:?}");
+    assert!(core.is_none_or(|core| core.total() == 0), "{core:?}");
+    assert!(process.scanned_bytes > 1_000_000 && (core.is_some() || !kernel_writes_core_files_here()));
+
+    let (process, core) = Fetcher::start("pykmip", &servers, &library).scan(&key);
+    println!("the control, PyKMIP's client: process {process:?}, core file {core:?}");
+    assert!(process.total() > 0, "what is looked for cannot be found at all: {process:?}");
+    assert!(core.is_none_or(|core| core.total() > 0), "{core:?}");
+}
