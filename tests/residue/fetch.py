@@ -1,13 +1,16 @@
 """Fetches a key, uses it, gives it up, says READY and waits to be looked into.
 
 fetch.py keystead CONFIG NAME             with the shared library, through its Python binding
-fetch.py pykmip CONFIG NAME               the control: with PyKMIP's client and the AES-GCM of `cryptography`
+fetch.py pykmip SERVER NAME               the control: with PyKMIP's client and the AES-GCM of `cryptography`
 fetch.py material DATABASE NAME           prints the key's bytes as the key server stores them, in hex
+
+SERVER is JSON: [host, port, client certificate, client key, CA].
 """
 
 from __future__ import annotations
 
 import gc
+import json
 import resource
 import sqlite3
 import sys
@@ -22,21 +25,14 @@ def keystead(config: str, name: str) -> None:
         assert key.decrypt(message, b"aad") == b"plaintext"
 
 
-def pykmip(config: str, name: str) -> None:
-    import tomllib
-
+def pykmip(server: str, name: str) -> None:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    from kmip.core.factories.attributes import AttributeFactory
-    from kmip.core.enums import AttributeType, NameType
     from kmip.core.attributes import Name
+    from kmip.core.enums import AttributeType, NameType
+    from kmip.core.factories.attributes import AttributeFactory
     from kmip.pie.client import ProxyKmipClient
 
-    with open(config, "rb") as file:
-        settings = tomllib.load(file)
-    server, tls = settings["server"][0], settings["tls"]
-    with ProxyKmipClient(
-        server["host"], server["port"], tls["client_certificate"], tls["client_key"], tls["ca_certificate"]
-    ) as client:
+    with ProxyKmipClient(*json.loads(server)) as client:
         wanted = AttributeFactory().create_attribute(
             AttributeType.NAME, Name.create(f"{name}/1", NameType.UNINTERPRETED_TEXT_STRING)
         )
@@ -47,7 +43,7 @@ def pykmip(config: str, name: str) -> None:
 
 
 def material(database: str, name: str) -> None:
-    query = "SELECT hex(value) FROM managed_objects JOIN managed_object_names ON mo_uid = managed_objects.uid WHERE name = ?"
+    query = "SELECT hex(value) FROM managed_objects o JOIN managed_object_names n ON n.mo_uid = o.uid WHERE n.name = ?"
     with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
         [(text,)] = connection.execute(query, (f"{name}/1",)).fetchall()
     print(text.lower())

@@ -46,9 +46,9 @@ struct Fetcher {
 }
 
 impl Fetcher {
-    fn start(mode: &str, servers: &KeyServers, library: &Path) -> Fetcher {
+    fn start(mode: &str, server: &str, library: &Path) -> Fetcher {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = python(&[mode, servers.config.to_str().unwrap(), NAME])
+        let mut process = python(&[mode, server, NAME])
             .env("KEYSTEAD_LIBRARY", library)
             .current_dir(&folder)
             .stdin(Stdio::piped())
@@ -89,13 +89,16 @@ fn a_fetched_key_is_nowhere_once_its_client_is_closed() {
     client.create_key(NAME).unwrap();
     let key = material(&servers);
 
-    let (process, core) = Fetcher::start("keystead", &servers, &library).scan(&key);
+    let (process, core) = Fetcher::start("keystead", servers.config.to_str().unwrap(), &library).scan(&key);
     println!("libkeystead: process {process:?}, core file {core:?}");
     assert_eq!(process.total(), 0, "{process:?}");
     assert!(core.is_none_or(|core| core.total() == 0), "{core:?}");
     assert!(process.scanned_bytes > 1_000_000 && (core.is_some() || !kernel_writes_core_files_here()));
 
-    let (process, core) = Fetcher::start("pykmip", &servers, &library).scan(&key);
+    let server = &servers.servers[0];
+    let peer =
+        serde_json::json!([server.host, server.port, servers.client_certificate, servers.client_key, servers.ca]);
+    let (process, core) = Fetcher::start("pykmip", &peer.to_string(), &library).scan(&key);
     println!("the control, PyKMIP's client: process {process:?}, core file {core:?}");
     assert!(process.total() > 0, "what is looked for cannot be found at all: {process:?}");
     assert!(core.is_none_or(|core| core.total() > 0), "{core:?}");
