@@ -297,6 +297,19 @@ keystead_status keystead_client_create_key(const keystead_client *client,
                                            keystead_key **out_key,
                                            keystead_error **err);
 
+// Makes a new version of the key called name on the key server. What is encrypted from now on uses it: by every
+// keystead_key of that name of this client at once, elsewhere within the time to live of the cache. What older
+// versions encrypted stays readable by keystead_client_decrypt(). Blocks on the network until the deadline of the
+// configuration.
+//
+// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+//
+// Returns what keystead_client_key() returns.
+keystead_status keystead_client_rotate_key(const keystead_client *client,
+                                           const char *name,
+                                           keystead_key **out_key,
+                                           keystead_error **err);
+
 // Decrypts message[0..message_len] with the key that it names, if that name matches expect: a key name, a
 // prefix followed by * ("customer-*"), or "*" for any (UTF-8). The name is compared before any cache or network
 // access, so that a value of one customer cannot be slipped into another's row. aad[0..aad_len] must be what

@@ -12,11 +12,12 @@ use serde::Serialize;
 use crate::audit::AuditTrail;
 use crate::cluster::{Cluster, Health, Journal, Server, State};
 use crate::config::{self, Config};
-use crate::envelope::{Pattern, message};
+use crate::envelope::{KeyId, Pattern, message};
 use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Key};
 use crate::keys::{Found, Keys};
-use crate::log::{Log, Severity};
+pub use crate::kmip::Revocation;
+use crate::log::{Log, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
 
@@ -53,10 +54,10 @@ impl Client {
         let journal = Journal { log, audit };
         let parts = Arc::new(Parts::new(&config, journal)?);
         let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
-        parts.journal.event("client.start", Severity::Notice, &start);
+        parts.journal.event(catalogue::CLIENT_START, Severity::Notice, &start);
         for finding in &findings {
             let fields = [("finding", finding.id.into()), ("message", finding.message.as_str().into())];
-            parts.journal.event("config.finding", Severity::Warning, &fields);
+            parts.journal.event(catalogue::CONFIG_FINDING, Severity::Warning, &fields);
         }
         spawn_refresh(&parts, config.cache.ttl)?;
         Ok(Client { parts, process: ProcessStamp::current() })
@@ -75,6 +76,34 @@ impl Client {
     /// Errors: as [`Client::key`], without `KeyNotFound`.
     pub fn create_key(&self, name: &str) -> Result<(Key, Creation)> {
         self.live()?.keys.create(name)
+    }
+
+    /// Makes a new version of a named key and returns its handle; other handles of the name follow. Blocks.
+    ///
+    /// What is encrypted from now on uses the new version; what older versions encrypted stays readable. Other processes
+    /// follow within `ttl`. Errors: as [`Client::key`].
+    pub fn rotate_key(&self, name: &str) -> Result<Key> {
+        self.live()?.keys.rotate(name)
+    }
+
+    /// Makes a Pre-Active version usable. Blocks. Errors: as [`Client::key`], `KeyState` for any other state but Active.
+    pub fn activate_key(&self, id: &KeyId) -> Result<()> {
+        self.live()?.keys.activate_version(id)
+    }
+
+    /// Ends a version's time on the key server. Blocks.
+    ///
+    /// It encrypts no more, and goes on decrypting unless it is compromised. Other processes follow within `ttl`. Errors:
+    /// as [`Client::key`], `KeyState` where its state does not allow it.
+    pub fn revoke_key(&self, id: &KeyId, why: Revocation) -> Result<()> {
+        self.live()?.keys.revoke(id, why)
+    }
+
+    /// Destroys a version on the key server. What it encrypted can never be read again. Blocks.
+    ///
+    /// Errors: as [`Client::key`], `KeyState` while it is active: it takes a revocation before.
+    pub fn destroy_key(&self, id: &KeyId) -> Result<()> {
+        self.live()?.keys.destroy(id)
     }
 
     /// Decrypts with the key that the message names, if that name matches `expect` (`customer-42`, `customer-*`, `*`).
@@ -134,7 +163,7 @@ impl Client {
             return Err(forked());
         }
         if self.parts.release() {
-            self.parts.journal.event("client.stop", Severity::Notice, &[]);
+            self.parts.journal.event(catalogue::CLIENT_STOP, Severity::Notice, &[]);
         }
         Ok(())
     }

@@ -3,12 +3,12 @@
 //! `kmip-protocol` is only ever given bytes that these tests made themselves.
 
 use kmip_protocol::types::common::{
-    AttributeName, AttributeValue, CryptographicAlgorithm, ObjectType, Operation as Code, UniqueBatchItemID,
-    UniqueIdentifier,
+    AttributeName, AttributeValue, CryptographicAlgorithm, ObjectType, Operation as Code, RevocationReasonCode,
+    UniqueBatchItemID, UniqueIdentifier,
 };
 use kmip_protocol::types::request::{
     Attribute, Authentication, BatchCount, BatchItem, MaximumResponseSize, ProtocolVersion, ProtocolVersionMajor,
-    ProtocolVersionMinor, RequestHeader, RequestMessage, RequestPayload, TemplateAttribute,
+    ProtocolVersionMinor, RequestHeader, RequestMessage, RequestPayload, RevocationReason, TemplateAttribute,
 };
 use kmip_protocol::types::response::{ManagedObject, ResponseMessage, ResponsePayload};
 use zeroize::Zeroizing;
@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 use keystead::kmip::message::{Credential, Head, MAXIMUM_REPLY, read_reply, write_request};
 use keystead::kmip::ttlv::Writer;
 use keystead::kmip::{
-    Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, Version, attributes, tags,
+    Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, Revocation, Revoke, Version,
+    attributes, tags,
 };
 
 const ITEM: u64 = 0x0102_0304_0506_0708;
@@ -69,9 +70,14 @@ fn create_is_what_another_implementation_writes() {
 }
 
 #[test]
-fn get_activate_and_destroy_are_what_another_implementation_writes() {
+fn get_activate_revoke_and_destroy_are_what_another_implementation_writes() {
     assert_same(&Get { id: "5a6f-1" }, Code::Get, RequestPayload::Get(id(), None, None, None));
     assert_same(&Activate { id: "5a6f-1" }, Code::Activate, RequestPayload::Activate(id()));
+    assert_same(
+        &Revoke { id: "5a6f-1", why: Revocation::KeyCompromise, compromised_since: None },
+        Code::Revoke,
+        RequestPayload::Revoke(id(), RevocationReason(RevocationReasonCode::KeyCompromise, None), None),
+    );
     assert_same(&Destroy { id: "5a6f-1" }, Code::Destroy, RequestPayload::Destroy(id()));
 }
 

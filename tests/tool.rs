@@ -67,6 +67,25 @@ fn keys_are_made_once_listed_and_shown() {
 }
 
 #[test]
+fn a_key_lives_its_life() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let message = succeed(config, &["encrypt", "--key", "orders"], b"old");
+    assert_eq!(succeed(config, &["key", "rotate", "orders"], b""), b"orders/2 encrypts from now on\n");
+    let destroy = ["key", "destroy", "orders/1", "--unreadable-for-ever"];
+    assert!(fail(Some(config), &destroy, b"").contains("revoke it first"));
+    succeed(config, &["key", "revoke", "orders/1", "--reason", "superseded"], b"");
+    assert_eq!(succeed(config, &["decrypt"], &message), b"old");
+    assert_eq!(tool(Some(config), &destroy[..3], b"").status.code(), Some(2), "it takes the second step's word");
+    succeed(config, &destroy, b"");
+    assert!(fail(Some(config), &["decrypt"], &message).contains("orders/1"));
+    let shown = json(&succeed(config, &["key", "show", "orders", "--json"], b""));
+    assert_eq!((shown.as_array().unwrap().len(), &shown[0]["version"]), (1, &2.into()));
+    assert!(fail(Some(config), &["key", "revoke", "orders", "--reason", "ended"], b"").contains("orders"));
+}
+
+#[test]
 fn what_was_encrypted_is_decrypted_through_pipes_and_files() {
     let servers = KeyServers::start(1);
     let config = servers.config.as_path();

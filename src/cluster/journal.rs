@@ -11,9 +11,9 @@ use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
 use crate::error::Code;
 use crate::kmip::{
-    Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Version,
+    Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Revoke, Version,
 };
-use crate::log::{Level, Log, Record, Severity};
+use crate::log::{Level, Log, Record, Severity, catalogue};
 
 use super::server::Server;
 
@@ -52,7 +52,7 @@ pub trait Audited: Operation {
 }
 
 impl Audited for DiscoverVersions {
-    const EVENT: &'static str = "kmip.discover_versions";
+    const EVENT: &'static str = catalogue::KMIP_DISCOVER_VERSIONS;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         ""
@@ -60,7 +60,7 @@ impl Audited for DiscoverVersions {
 }
 
 impl Audited for Create<'_> {
-    const EVENT: &'static str = "kmip.create";
+    const EVENT: &'static str = catalogue::KMIP_CREATE;
     const REPEATABLE: bool = false;
     fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
         answer.map_or("", |id| id)
@@ -68,7 +68,7 @@ impl Audited for Create<'_> {
 }
 
 impl Audited for Get<'_> {
-    const EVENT: &'static str = "kmip.get";
+    const EVENT: &'static str = catalogue::KMIP_GET;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id
@@ -76,7 +76,7 @@ impl Audited for Get<'_> {
 }
 
 impl Audited for Locate<'_> {
-    const EVENT: &'static str = "kmip.locate";
+    const EVENT: &'static str = catalogue::KMIP_LOCATE;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
         answer.and_then(|ids| ids.first()).map_or("", |id| id)
@@ -87,7 +87,7 @@ impl Audited for Locate<'_> {
 }
 
 impl Audited for GetAttributes<'_> {
-    const EVENT: &'static str = "kmip.get_attributes";
+    const EVENT: &'static str = catalogue::KMIP_GET_ATTRIBUTES;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id
@@ -101,7 +101,15 @@ impl Audited for GetAttributes<'_> {
 }
 
 impl Audited for Activate<'_> {
-    const EVENT: &'static str = "kmip.activate";
+    const EVENT: &'static str = catalogue::KMIP_ACTIVATE;
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+}
+
+impl Audited for Revoke<'_> {
+    const EVENT: &'static str = catalogue::KMIP_REVOKE;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id
@@ -109,7 +117,7 @@ impl Audited for Activate<'_> {
 }
 
 impl Audited for Destroy<'_> {
-    const EVENT: &'static str = "kmip.destroy";
+    const EVENT: &'static str = catalogue::KMIP_DESTROY;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id

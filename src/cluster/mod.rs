@@ -17,7 +17,7 @@ pub use server::{Health, Server, State};
 use crate::config::{Config, Failover};
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::{Deadline, Failure};
-use crate::log::Severity;
+use crate::log::{Severity, catalogue};
 use journal::Reached;
 use server::Change;
 
@@ -215,8 +215,8 @@ impl Cluster {
     fn tell_change(&self, server: &Server, change: Change) {
         let (event, severity) = match change {
             Change::None => return,
-            Change::Failed => ("server.failed", Severity::Warning),
-            Change::Recovered => ("server.recovered", Severity::Notice),
+            Change::Failed => (catalogue::SERVER_FAILED, Severity::Warning),
+            Change::Recovered => (catalogue::SERVER_RECOVERED, Severity::Notice),
         };
         let reason = server.health().last_error.unwrap_or_default();
         self.journal.event(event, severity, &[("key_server", server.name().into()), ("reason", reason.into())]);
@@ -229,7 +229,7 @@ impl Cluster {
             ("from", failed.server.as_str().into()),
             ("to", self.servers[index].name().into()),
         ];
-        self.journal.event("server.failover", Severity::Warning, &fields);
+        self.journal.event(catalogue::SERVER_FAILOVER, Severity::Warning, &fields);
     }
 }
 

@@ -112,6 +112,27 @@ pub unsafe extern "C" fn keystead_client_create_key(
     }
 }
 
+/// Makes a new version of the key called name on the key server. What is encrypted from now on uses it: by every
+/// keystead_key of that name of this client at once, elsewhere within the time to live of the cache. What older
+/// versions encrypted stays readable by keystead_client_decrypt(). Blocks on the network until the deadline of the
+/// configuration.
+///
+/// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+///
+/// Returns what keystead_client_key() returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_rotate_key(
+    client: *const keystead_client,
+    name: *const c_char,
+    out_key: *mut *mut keystead_key,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish_handle(("out_key", out_key), err, || on_handle(client, |client| client.rotate_key(text("name", name)?)))
+    }
+}
+
 /// Decrypts message[0..message_len] with the key that it names, if that name matches expect: a key name, a
 /// prefix followed by * ("customer-*"), or "*" for any (UTF-8). The name is compared before any cache or network
 /// access, so that a value of one customer cannot be slipped into another's row. aad[0..aad_len] must be what

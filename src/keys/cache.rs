@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::handle::{Handle, Key, Version};
 use crate::envelope::KeyId;
+use crate::kmip::State;
 
 /// Handles by name, and versions by name and version. A version that a handle follows is in both.
 pub struct Cache {
@@ -68,7 +69,7 @@ impl Cache {
     /// Lets a handle go on with a newer version.
     pub fn follow(&self, handle: &Handle, newer: Arc<Version>) {
         self.insert_version(newer.clone());
-        handle.follow(Some(newer));
+        handle.follow(newer);
     }
 
     /// Forgets the current version of a handle whose key was destroyed; the handle refuses from now on.
@@ -76,13 +77,29 @@ impl Cache {
         let mut contents = self.write();
         contents.named.remove(handle.name());
         contents.versions.retain(|id, _| id.name != handle.name());
-        handle.follow(None);
+        handle.destroy();
+    }
+
+    /// Takes over the state that a version was just brought to. A destroyed one is wiped at once.
+    pub fn learn(&self, id: &KeyId, state: State) {
+        let mut contents = self.write();
+        if let Some(version) = contents.versions.get(id) {
+            version.verify(state);
+        }
+        if state == State::Destroyed {
+            contents.versions.remove(id);
+            let follows = |key: &Key| key.handle().current().is_some_and(|version| version.id() == id);
+            if let Some(key) = contents.named.get(&id.name).filter(|key| follows(key)) {
+                key.handle().destroy();
+                contents.named.remove(&id.name);
+            }
+        }
     }
 
     /// Forgets every key; handles that are still held refuse from now on.
     pub fn clear(&self) {
         let mut contents = self.write();
-        contents.named.drain().for_each(|(_, key)| key.handle().follow(None));
+        contents.named.drain().for_each(|(_, key)| key.handle().close());
         contents.versions.clear();
     }
 

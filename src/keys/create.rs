@@ -14,7 +14,7 @@ use crate::cluster::{Answered, Unserved};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Activate, Create, Deadline, Destroy, Locate, State};
-use crate::log::Severity;
+use crate::log::{Severity, catalogue};
 
 /// Longer than the resolution of KMIP's dates, and than a creator takes from its look to its activation.
 const TIE_PAUSE: Duration = Duration::from_millis(1500);
@@ -49,19 +49,34 @@ impl Keys {
         if let Some(found) = abandoned {
             return Ok((self.settle(&found.id, None, deadline)?, Creation::Existed));
         }
-        let (id, made) = self.make(name, deadline)?;
+        let (id, made) = self.make(name, 1, deadline)?;
         let winner = self.settle(&id, Some(&made), deadline)?;
         let creation = if winner.identifier == made.identifier { Creation::Created } else { Creation::Existed };
         if creation == Creation::Created {
             let fields = [("key_name", id.to_string().into()), ("identifier", winner.identifier.as_str().into())];
-            self.cluster.journal().event("key.created", Severity::Notice, &fields);
+            self.cluster.journal().event(catalogue::KEY_CREATED, Severity::Notice, &fields);
         }
         Ok((winner, creation))
     }
 
-    /// Makes an object for the lowest version whose create was not lost on a server that is silent since.
-    fn make(&self, name: &str, deadline: Deadline) -> Result<(KeyId, Made)> {
-        let mut version = 1;
+    /// A version above all others, which nobody is refused for making at the same time: all get the same one.
+    pub(super) fn make_next(&self, name: &str, deadline: Deadline) -> Result<Found> {
+        let versions = self.find_group(name, deadline)?;
+        let highest = versions.last().expect("a group that is found has a version");
+        if highest.state == State::PreActive {
+            return self.settle(&highest.id, None, deadline);
+        }
+        let next = highest.id.version.checked_add(1).ok_or_else(|| no_more_versions(name))?;
+        let (id, made) = self.make(name, next, deadline)?;
+        let newest = self.settle(&id, Some(&made), deadline)?;
+        let fields = [("key_name", id.to_string().into()), ("identifier", newest.identifier.as_str().into())];
+        self.cluster.journal().event(catalogue::KEY_ROTATED, Severity::Notice, &fields);
+        Ok(newest)
+    }
+
+    /// Makes an object for the lowest version, from the one given on, whose create was not lost on a server that is
+    /// silent since.
+    fn make(&self, name: &str, mut version: u32, deadline: Deadline) -> Result<(KeyId, Made)> {
         let mut last = None;
         for _ in 0..TRIES {
             let id = KeyId::new(name, version)?;
@@ -175,6 +190,10 @@ fn winner(rivals: Vec<Found>) -> Option<Found> {
 fn tied(rivals: &[Found]) -> bool {
     let none_active = rivals.iter().all(|found| found.state != State::Active);
     none_active && rivals[0].initial_date == rivals[1].initial_date
+}
+
+fn no_more_versions(name: &str) -> Error {
+    Error::new(Code::InvalidArgument, format!("key {name:?} has the highest version there is; create another key"))
 }
 
 fn vanished(id: &KeyId) -> Error {

@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
-use super::{closed, now};
+use super::now;
 use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
 use crate::kmip::State;
@@ -20,8 +20,9 @@ pub struct Key(Arc<Handle>);
 /// The part of a handle that all its clones share.
 pub struct Handle {
     name: String,
-    /// Empty once the client was closed.
+    /// Empty once the client was closed, or the key destroyed.
     current: ArcSwapOption<Version>,
+    is_destroyed: AtomicBool,
 }
 
 /// One version of a key with what is known of its state on the server.
@@ -38,7 +39,8 @@ pub struct Version {
 
 impl Key {
     pub(super) fn new(version: Arc<Version>) -> Key {
-        Key(Arc::new(Handle { name: version.id().name.clone(), current: ArcSwapOption::new(Some(version)) }))
+        let name = version.id().name.clone();
+        Key(Arc::new(Handle { name, current: ArcSwapOption::new(Some(version)), is_destroyed: AtomicBool::new(false) }))
     }
 
     pub fn name(&self) -> &str {
@@ -47,7 +49,7 @@ impl Key {
 
     /// Name and version that the next message gets.
     pub fn id(&self) -> Result<KeyId> {
-        Ok(self.0.current().ok_or_else(closed)?.id().clone())
+        Ok(self.0.current().ok_or_else(|| self.0.gone())?.id().clone())
     }
 
     /// The exact size of the message for `n` bytes of plaintext; `None` above the largest message.
@@ -60,7 +62,7 @@ impl Key {
     /// Errors: `BufferTooSmall`, `InvalidArgument` (too large), `KeyState`, `KeyStale`, `Closed`, `Forked`.
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         let current = self.0.current.load();
-        let version = current.as_ref().ok_or_else(closed)?;
+        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
         version.may_encrypt()?;
         version.key.encrypt(plaintext, aad, out)
     }
@@ -72,7 +74,7 @@ impl Key {
     /// `Forked`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         let current = self.0.current.load();
-        let version = current.as_ref().ok_or_else(closed)?;
+        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
         version.decrypt(message, aad, out)
     }
 
@@ -95,8 +97,29 @@ impl Handle {
         self.current.load_full()
     }
 
-    pub(super) fn follow(&self, version: Option<Arc<Version>>) {
-        self.current.store(version);
+    pub(super) fn follow(&self, version: Arc<Version>) {
+        self.current.store(Some(version));
+    }
+
+    /// Lets go of the key because its client is closed.
+    pub(super) fn close(&self) {
+        self.current.store(None);
+    }
+
+    /// Lets go of the key because no key server has it any more.
+    pub(super) fn destroy(&self) {
+        self.is_destroyed.store(true, Ordering::Release);
+        self.current.store(None);
+    }
+
+    /// Why there is no current version.
+    #[cold]
+    pub(super) fn gone(&self) -> Error {
+        if self.is_destroyed.load(Ordering::Acquire) {
+            let message = format!("key {:?} was destroyed on the key server; ask the client for it again", self.name);
+            return Error::new(Code::KeyState, message);
+        }
+        Error::new(Code::Closed, "the client of this key was closed; open a client and ask it for the key again")
     }
 
     pub(super) fn touch(&self) {

@@ -8,7 +8,7 @@ use crate::envelope::KeyId;
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::attributes::{self, Attributes};
 use crate::kmip::{Algorithm, Deadline, GetAttributes, Locate, State};
-use crate::log::Severity;
+use crate::log::{Severity, catalogue};
 
 /// What is asked of every object before it is believed to be a key.
 const WANTED: &[&str] =
@@ -125,7 +125,7 @@ impl Keys {
             twins.len(),
             twins.join(", ")
         );
-        self.cluster.journal().event("key.ambiguous", Severity::Alert, &[("message", message.clone().into())]);
+        self.cluster.journal().event(catalogue::KEY_AMBIGUOUS, Severity::Alert, &[("message", message.clone().into())]);
         Err(Error::new(Code::KeyAmbiguous, message))
     }
 }

@@ -9,6 +9,7 @@ mod cache;
 mod create;
 mod flight;
 mod handle;
+mod lifecycle;
 mod lookup;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::config::{self, Policy};
 use crate::envelope::{self, KeyId, is_valid_name};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Deadline, Get};
-use crate::log::Severity;
+use crate::log::{Severity, catalogue};
 use crate::platform;
 use cache::Cache;
 use flight::Flights;
@@ -163,7 +164,7 @@ impl Keys {
     /// Brings a handle up to date: its state, and a newer version where there is one.
     fn refresh(&self, key: &Key) -> Result<()> {
         let handle = key.handle();
-        let Some(current) = handle.current() else { return Err(closed()) };
+        let Some(current) = handle.current() else { return Err(handle.gone()) };
         let deadline = self.cluster.deadline();
         match self.find_newest(&current.id().name, deadline) {
             Ok(found) if found.id == *current.id() && found.identifier == current.identifier() => {
@@ -206,7 +207,7 @@ impl Keys {
             if self.policy == Policy::Strict {
                 return Err(Error::new(Code::KeyWeak, message));
             }
-            self.cluster.journal().event("key.refused", Severity::Warning, &[("message", message.into())]);
+            self.cluster.journal().event(catalogue::KEY_REFUSED, Severity::Warning, &[("message", message.into())]);
         }
         let key = envelope::Key::new(found.id.clone(), material);
         Ok(Arc::new(Version::new(key, found.identifier.clone(), found.state, self.limits.max_stale)))
@@ -214,7 +215,7 @@ impl Keys {
 
     fn tell_stale(&self, id: &KeyId, error: &Error) {
         let fields = [("key_name", id.to_string().into()), ("message", error.message().into())];
-        self.cluster.journal().event("cache.stale", Severity::Warning, &fields);
+        self.cluster.journal().event(catalogue::CACHE_STALE, Severity::Warning, &fields);
     }
 
     /// The servers now show an older version, or another object under the same name and version.
@@ -227,7 +228,11 @@ impl Keys {
             found.id,
             found.identifier
         );
-        self.cluster.journal().event("key.contradiction", Severity::Alert, &[("message", message.clone().into())]);
+        self.cluster.journal().event(
+            catalogue::KEY_CONTRADICTION,
+            Severity::Alert,
+            &[("message", message.clone().into())],
+        );
         Error::new(Code::AnswerUnexpected, message)
     }
 }
@@ -245,10 +250,6 @@ fn check_name(name: &str) -> Result<()> {
         "{name:?} is no key name: 1 to 128 of the letters A-Z and a-z, digits, dot, underscore and hyphen are allowed"
     );
     Err(Error::new(Code::InvalidArgument, message))
-}
-
-fn closed() -> Error {
-    Error::new(Code::Closed, "the client of this key was closed; open a client and ask it for the key again")
 }
 
 /// A random generator makes 32 printable bytes once in 10^13, and fewer than 8 different ones never.

@@ -27,5 +27,8 @@ pub use attributes::Attributes;
 pub use connection::{Connection, Connector};
 pub use deadline::Deadline;
 pub use failure::Failure;
-pub use operation::{Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, SymmetricKey};
+pub use operation::{
+    Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, Revocation, Revoke,
+    SymmetricKey,
+};
 pub use values::{Algorithm, ObjectType, ResultReason, State, Version};

@@ -50,6 +50,8 @@ events! {
         "A key was made on a key server.";
     KEY_REFUSED = "key.refused", Warning, Basic,
         "A key was not used; `message` says why.";
+    KEY_ROTATED = "key.rotated", Notice, Basic,
+        "A new version of a key was made; what is encrypted from now on uses it.";
     KMIP_ACTIVATE = "kmip.activate", Info, Basic,
         "KMIP Activate: a key was made usable.";
     KMIP_CREATE = "kmip.create", Info, Basic,
@@ -64,6 +66,8 @@ events! {
         "KMIP Get Attributes: a key's state and properties were read.";
     KMIP_LOCATE = "kmip.locate", Info, Basic,
         "KMIP Locate: keys were looked up by name or group.";
+    KMIP_REVOKE = "kmip.revoke", Info, Basic,
+        "KMIP Revoke: a key was deactivated, or said to be compromised.";
     LOG_CONTINUED = "log.continued", Warning, Basic,
         "The chain goes on although the file or its state was replaced, emptied, shortened or written to by others; \
          `reason` says which. After a rotation this is expected.";

@@ -15,6 +15,7 @@ static void null_is_a_status_for_every_function(void)
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_close(NULL, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_key(NULL, "name", &key, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_create_key(NULL, "name", &key, &error));
+    EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_rotate_key(NULL, "name", &key, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_decrypt(NULL, NULL, 0, NULL, 0, "*", NULL, 0, &size, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_status(NULL, &bytes, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_quiesce(NULL, &error));

@@ -82,6 +82,13 @@ class AClient(WithKeyServers):
             self.assertEqual(again.id, key.id)
             self.assertEqual(again.decrypt(key.encrypt(b"Ada")), b"Ada")
 
+    def test_encrypts_with_the_new_version_after_a_rotation_and_reads_the_old(self) -> None:
+        key = self.new_key()
+        name, old = key.id.partition("/")[0], key.encrypt(b"Ada")
+        self.assertEqual(self.client.rotate_key(name).id, f"{name}/2")
+        self.assertEqual(keystead.inspect(key.encrypt(b"Ada"))["key"], f"{name}/2")
+        self.assertEqual(self.client.decrypt(old, expect=name), b"Ada")
+
     def test_says_that_a_key_does_not_exist(self) -> None:
         with self.assertRaises(keystead.KeyNotFound) as caught:
             self.client.key("customer-nobody")
@@ -222,6 +229,7 @@ def uses(client: keystead.Client, key: keystead.Key, name: str, message: bytes) 
     return [
         lambda: client.key(name),
         lambda: client.create_key(name),
+        lambda: client.rotate_key(name),
         lambda: client.decrypt(message, expect="*"),
         lambda: client.decrypt_into(message, bytearray(99), expect="*"),
         client.status,

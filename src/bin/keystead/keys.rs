@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use clap::Subcommand;
-use keystead::client::{Creation, KeyInfo};
+use clap::{Subcommand, ValueEnum};
+use keystead::client::{Creation, KeyInfo, Revocation};
+use keystead::envelope::KeyId;
 use keystead::{Client, Result};
 
 use crate::show;
@@ -19,6 +20,53 @@ pub enum Command {
     List,
     /// Show every version of a key
     Show { name: String },
+    /// Make a new version of a key; what older versions encrypted stays readable
+    Rotate { name: String },
+    /// Make a pre-active version usable
+    Activate {
+        /// Name and version, for example customer-42/3
+        #[arg(value_name = "NAME/VERSION")]
+        id: String,
+    },
+    /// End a version's time: it encrypts no more, and goes on decrypting unless it is compromised
+    Revoke {
+        /// Name and version, for example customer-42/3
+        #[arg(value_name = "NAME/VERSION")]
+        id: String,
+        /// Why
+        #[arg(long, value_enum)]
+        reason: Reason,
+    },
+    /// Destroy a revoked version for good: what it encrypted can never be read again
+    Destroy {
+        /// Name and version, for example customer-42/3
+        #[arg(value_name = "NAME/VERSION")]
+        id: String,
+        /// Say that nothing is left that this version encrypted
+        #[arg(long, required = true)]
+        unreadable_for_ever: bool,
+    },
+}
+
+/// Why a version is revoked.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Reason {
+    /// Another version took its place: it becomes deactivated
+    Superseded,
+    /// Its purpose ended: it becomes deactivated
+    Ended,
+    /// It may be in other hands: it becomes compromised, and decrypts nothing
+    Compromised,
+}
+
+impl From<Reason> for Revocation {
+    fn from(reason: Reason) -> Revocation {
+        match reason {
+            Reason::Superseded => Revocation::Superseded,
+            Reason::Ended => Revocation::CessationOfOperation,
+            Reason::Compromised => Revocation::KeyCompromise,
+        }
+    }
 }
 
 pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
@@ -26,7 +74,34 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
         Command::Create { name } => create(client, &name, json),
         Command::List => table(&client.list_keys()?, json),
         Command::Show { name } => table(&client.show_key(&name)?, json),
+        Command::Rotate { name } => {
+            let id = client.rotate_key(&name)?.id()?;
+            done(&id, &format!("{id} encrypts from now on"), "rotated", json)
+        }
+        Command::Activate { id } => {
+            let id = KeyId::parse(&id)?;
+            client.activate_key(&id)?;
+            done(&id, &format!("{id} is active"), "active", json)
+        }
+        Command::Revoke { id, reason } => {
+            let id = KeyId::parse(&id)?;
+            client.revoke_key(&id, reason.into())?;
+            let state = if matches!(reason, Reason::Compromised) { "compromised" } else { "deactivated" };
+            done(&id, &format!("{id} is {state}"), state, json)
+        }
+        Command::Destroy { id, unreadable_for_ever: _ } => {
+            let id = KeyId::parse(&id)?;
+            client.destroy_key(&id)?;
+            done(&id, &format!("{id} is destroyed"), "destroyed", json)
+        }
     }
+}
+
+fn done(id: &KeyId, sentence: &str, state: &str, json: bool) -> Result<()> {
+    if json {
+        return show::json(&serde_json::json!({ "key": id.to_string(), "done": state }));
+    }
+    show::text(&format!("{sentence}\n"))
 }
 
 fn create(client: &Client, name: &str, json: bool) -> Result<()> {

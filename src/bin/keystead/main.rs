@@ -31,7 +31,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Create, list and show named keys on the key servers
+    /// Create, list, rotate and revoke named keys on the key servers
     #[command(subcommand)]
     Key(keys::Command),
     /// Encrypt standard input, or a file, into a message

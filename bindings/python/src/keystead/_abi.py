@@ -224,6 +224,15 @@ class Library:
             POINTER(c_void_p),  # keystead_error **err
         ]
 
+        self.client_rotate_key: Any = dll.keystead_client_rotate_key
+        self.client_rotate_key.restype = c_int32
+        self.client_rotate_key.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
         self.client_decrypt: Any = dll.keystead_client_decrypt
         self.client_decrypt.restype = c_int32
         self.client_decrypt.argtypes = [

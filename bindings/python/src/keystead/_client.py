@@ -132,6 +132,11 @@ class Client(_Handle):
         may call it for one name."""
         return self._key(library().client_create_key, name)
 
+    def rotate_key(self, name: str) -> Key:
+        """Makes a new version of a key. What is encrypted from now on uses it, also by keys that are held already; what
+        older versions encrypted stays readable by `decrypt`."""
+        return self._key(library().client_rotate_key, name)
+
     def _key(self, function: Any, name: str) -> Key:
         handle, error = c_void_p(), c_void_p()
         check(function(self._handle, text_argument(name, "the key's name"), byref(handle), byref(error)), error)

@@ -1,0 +1,109 @@
+//! The life of a key after its creation: rotated, activated, revoked, destroyed.
+
+#![forbid(unsafe_code)]
+
+use super::lookup::Found;
+use super::{Key, Keys, check_name, subject};
+use crate::cluster::Audited;
+use crate::envelope::KeyId;
+use crate::error::{Code, Error, Result};
+use crate::kmip::{Activate, Deadline, Destroy, Revocation, Revoke, State};
+
+impl Keys {
+    /// Makes a new version of `name`; what is encrypted from now on uses it. Blocks.
+    ///
+    /// Older versions stay active and decrypt what they encrypted. Handles of this client follow at once, those of other
+    /// processes with their next verification, within `ttl`.
+    pub fn rotate(&self, name: &str) -> Result<Key> {
+        check_name(name)?;
+        let deadline = self.cluster.deadline();
+        let found = self.make_next(name, deadline)?;
+        let version = self.fetch(&found, deadline)?;
+        match self.cache.named(name) {
+            Some(key) => {
+                self.cache.follow(key.handle(), version);
+                Ok(key)
+            }
+            None => Ok(self.cache.insert_named(version)),
+        }
+    }
+
+    /// Makes a Pre-Active version usable. Blocks.
+    pub fn activate_version(&self, id: &KeyId) -> Result<()> {
+        let deadline = self.cluster.deadline();
+        match self.to_change(id, State::Active, &[State::PreActive], deadline)? {
+            Some(found) => self.carry_out(&Activate { id: &found.identifier }, &found, State::Active, deadline),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a version's time: it decrypts what it encrypted, or, once it is compromised, nothing. Blocks.
+    pub fn revoke(&self, id: &KeyId, why: Revocation) -> Result<()> {
+        let deadline = self.cluster.deadline();
+        let (target, from) = match why {
+            Revocation::KeyCompromise => {
+                (State::Compromised, &[State::PreActive, State::Active, State::Deactivated][..])
+            }
+            Revocation::Superseded | Revocation::CessationOfOperation => (State::Deactivated, &[State::Active][..]),
+        };
+        // Nobody knows since when; that it is so now is certain.
+        let compromised_since = (target == State::Compromised).then(seconds_since_1970);
+        match self.to_change(id, target, from, deadline)? {
+            Some(found) => {
+                let revoke = Revoke { id: &found.identifier, why, compromised_since };
+                self.carry_out(&revoke, &found, target, deadline)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Destroys a version for good: what it encrypted can never be read again. Blocks.
+    ///
+    /// Refused while it is active, so that it takes two steps.
+    pub fn destroy(&self, id: &KeyId) -> Result<()> {
+        let deadline = self.cluster.deadline();
+        let from = [State::PreActive, State::Deactivated, State::Compromised];
+        match self.to_change(id, State::Destroyed, &from, deadline)? {
+            Some(found) => self.carry_out(&Destroy { id: &found.identifier }, &found, State::Destroyed, deadline),
+            None => Ok(()),
+        }
+    }
+
+    /// The object behind a version that is in one of the states `from`; `None` if it is in state `target` already.
+    fn to_change(&self, id: &KeyId, target: State, from: &[State], deadline: Deadline) -> Result<Option<Found>> {
+        let found = self.find_version(id, deadline)?;
+        match found.state {
+            state if state == target => Ok(None),
+            state if from.contains(&state) => Ok(Some(found)),
+            state => Err(refused(id, state, target)),
+        }
+    }
+
+    /// Does it, and lets the cache know.
+    fn carry_out<O: Audited>(&self, operation: &O, found: &Found, target: State, deadline: Deadline) -> Result<()> {
+        if let Err(unserved) = self.cluster.call(operation, subject(&found.id), Some(found.server), deadline) {
+            // A lost reply, or a rival that was first: what counts is the state it is in now.
+            let is_done = match self.find_version(&found.id, deadline) {
+                Ok(now) => now.state == target,
+                Err(error) => target == State::Destroyed && error.code() == Code::KeyNotFound,
+            };
+            if !is_done {
+                return Err(unserved.error);
+            }
+        }
+        self.cache.learn(&found.id, target);
+        Ok(())
+    }
+}
+
+fn seconds_since_1970() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64)
+}
+
+fn refused(id: &KeyId, state: State, target: State) -> Error {
+    let remedy = match (state, target) {
+        (State::Active, State::Destroyed) => "revoke it first, once no data needs it any more",
+        _ => "see `keystead key show` for the states of its versions",
+    };
+    Error::new(Code::KeyState, format!("key {id} is {state} and cannot become {target}; {remedy}"))
+}
