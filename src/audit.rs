@@ -60,7 +60,9 @@ impl AuditTrail {
 struct Csv;
 
 impl Form for Csv {
-    const LAYOUT: Layout = Layout::Csv;
+    fn layout(&self) -> Layout {
+        Layout::Csv
+    }
 
     fn notice(&self, notice: &Notice, link: &Link, line: &mut String) -> usize {
         let told = notice.fields().iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use keystead::Code;
 use keystead::audit::{AuditTrail, Row};
 use keystead::config;
-use keystead::log::{Finding, Kind, Level, Log, Record, Report, Severity, catalogue, verify};
+use keystead::log::{Finding, Format, Kind, Level, Log, Record, Report, Severity, catalogue, verify};
 
 const RECORDS: u64 = 12;
 
@@ -26,7 +26,7 @@ impl Folder {
 }
 
 fn open(path: &Path, level: Level) -> Log {
-    Log::open(&config::Log { level, target: Some(path.to_owned()) }, "orders api").unwrap()
+    Log::open(&config::Log { level, format: Format::Syslog, target: Some(path.to_owned()) }, "orders api").unwrap()
 }
 
 fn write(log: &Log, number: u64) {
@@ -49,16 +49,34 @@ fn row(number: u32) -> Row<'static> {
     }
 }
 
-/// A log and an audit trail of [`RECORDS`] records each.
-fn both() -> Vec<(Folder, PathBuf)> {
-    let (log_folder, audit_folder) = (Folder::new(), Folder::new());
-    let (log_path, audit_path) = (log_folder.path("keystead.log"), audit_folder.path("audit.csv"));
-    let (log, audit) = (open(&log_path, Level::Basic), AuditTrail::open(&audit_path).unwrap());
-    for number in 0..RECORDS {
-        write(&log, number);
-        audit.append(&row(number as u32));
+/// A log in every format and an audit trail, of [`RECORDS`] records each.
+fn every_kind() -> Vec<(Folder, PathBuf)> {
+    let mut all = Vec::new();
+    for format in [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef] {
+        let folder = Folder::new();
+        let path = folder.path("keystead.log");
+        let config = config::Log { level: Level::Basic, format, target: Some(path.clone()) };
+        let log = Log::open(&config, "orders api").unwrap();
+        (0..RECORDS).for_each(|number| write(&log, number));
+        all.push((folder, path));
     }
-    vec![(log_folder, log_path), (audit_folder, audit_path)]
+    let folder = Folder::new();
+    let path = folder.path("audit.csv");
+    let audit = AuditTrail::open(&path).unwrap();
+    (0..RECORDS).for_each(|number| audit.append(&row(number as u32)));
+    all.push((folder, path));
+    all
+}
+
+/// Where the hashed part of a line begins, and what ends it.
+fn hashed_part(line: &str) -> (usize, &'static str) {
+    let after = |tag: &str| line.find(tag).map(|at| at + tag.len());
+    match (after("CEF:"), after("LEEF:"), line.find("serial=")) {
+        (_, Some(start), _) => (start, "\tsha256="),
+        (Some(start), ..) => (start, " cs1Label=sha256 cs1="),
+        (.., Some(start)) => (start, " sha256="),
+        _ => (0, ","),
+    }
 }
 
 fn lines(path: &Path) -> Vec<String> {
@@ -71,7 +89,7 @@ fn check(path: &Path) -> Report {
 
 /// Verifies the file after its lines were changed; `first` is the index of the first record.
 fn tampered(change: impl Fn(&mut Vec<String>, usize)) -> Vec<Vec<Finding>> {
-    both()
+    every_kind()
         .iter()
         .map(|(_folder, path)| {
             let mut all = lines(path);
@@ -93,15 +111,19 @@ fn kinds(findings: &[Finding]) -> Vec<(Kind, u64)> {
 
 #[test]
 fn sha256sum_reproduces_the_hash_of_every_record() {
-    for (_folder, path) in both() {
+    for (_folder, path) in every_kind() {
         let script = if path.extension().unwrap() == "csv" {
             "tail -n +2 \"$1\" | tr -d '\\r' | while IFS= read -r line; do
                  test \"$(printf %s \"${line%,*}\" | sha256sum | cut -c 1-64)\" = \"${line##*,}\" || exit 1; echo same
              done"
         } else {
             "while IFS= read -r line; do
-                 body=${line#*]: }; body=${body% sha256=*}
-                 test \"$(printf %s \"$body\" | sha256sum | cut -c 1-64)\" = \"${line##* sha256=}\" || exit 1; echo same
+                 case $line in
+                 *LEEF:*) body=${line#*LEEF:} body=${body%?sha256=*} ;;
+                 *CEF:*) body=${line#*CEF:} body=${body% cs1Label=*} ;;
+                 *) body=serial=${line#* serial=} body=${body% sha256=*} ;;
+                 esac
+                 test \"$(printf %s \"$body\" | sha256sum | cut -c 1-64)\" = \"${line##*=}\" || exit 1; echo same
              done < \"$1\""
         };
         let output = Command::new("bash").args(["-c", script, "bash"]).arg(&path).output().unwrap();
@@ -112,7 +134,7 @@ fn sha256sum_reproduces_the_hash_of_every_record() {
 
 #[test]
 fn an_untouched_log_is_intact_and_its_tail_unproven() {
-    for (_folder, path) in both() {
+    for (_folder, path) in every_kind() {
         let report = check(&path);
         assert!(report.is_intact(), "{report}");
         assert_eq!(report.records, RECORDS);
@@ -147,7 +169,7 @@ fn deleted_lines_are_missing_where_they_stood() {
         let (serial, last) = (findings[0].serial.unwrap(), findings[0].last_serial.unwrap());
         assert_eq!(last - serial, 2);
     }
-    for (_folder, path) in both() {
+    for (_folder, path) in every_kind() {
         let mut all = lines(&path);
         all.drain(all.len() - 1..);
         fs::write(&path, all.concat()).unwrap();
@@ -180,9 +202,9 @@ fn a_foreign_line_is_inserted() {
     for findings in tampered(|all, first| all.insert(first + 4, "somebody was here\r\n".to_owned())) {
         assert_eq!(kinds(&findings), [(Kind::Inserted, 5)], "{findings:?}");
     }
-    let strangers = both();
+    let strangers = every_kind();
     for findings in tampered(|all, first| {
-        let stranger = &strangers[first].1;
+        let stranger = &strangers[if first == 0 { 0 } else { strangers.len() - 1 }].1;
         all.insert(first + 4, lines(stranger)[first + 5].clone());
     }) {
         assert_eq!(kinds(&findings), [(Kind::Inserted, 5)], "{findings:?}");
@@ -194,7 +216,7 @@ fn a_foreign_line_is_inserted() {
 fn a_record_with_a_recomputed_hash_is_altered() {
     for findings in tampered(|all, first| {
         let text = all[first + 4].replace("success", "failure").replace("customer", "consumer");
-        let (start, label) = if first == 0 { (text.find("serial=").unwrap(), " sha256=") } else { (0, ",") };
+        let (start, label) = hashed_part(&text);
         let body = &text[start..text.rfind(label).unwrap()];
         let mut sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         sum.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
@@ -215,7 +237,7 @@ fn random_tampering_is_always_found() {
         random ^= random << 17;
         (random % bound as u64) as usize
     };
-    for (_folder, path) in both() {
+    for (_folder, path) in every_kind() {
         let original = lines(&path);
         let first = original.len() - RECORDS as usize;
         for case in 0..500 {
@@ -260,7 +282,7 @@ fn random_tampering_is_always_found() {
 
 #[test]
 fn a_torn_line_is_kept_and_told_of() {
-    for (_folder, path) in both() {
+    for (_folder, path) in every_kind() {
         let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"<14>Nov 23 20:15:00 host keystead[1]: serial=10000").unwrap();
         drop(file);
@@ -393,7 +415,7 @@ fn a_full_disk_is_counted_and_told_and_fails_nobody() {
 fn files_that_others_could_exchange_or_read_are_refused() {
     let folder = Folder::new();
     let refused = |path: &Path| {
-        let config = config::Log { level: Level::Basic, target: Some(path.to_owned()) };
+        let config = config::Log { level: Level::Basic, format: Format::Syslog, target: Some(path.to_owned()) };
         let errors = [Log::open(&config, "x").err().unwrap(), AuditTrail::open(path).err().unwrap()];
         assert!(errors.iter().all(|error| error.code() == Code::FileExposed), "{errors:?}");
         errors[0].message().to_owned()
@@ -409,14 +431,15 @@ fn files_that_others_could_exchange_or_read_are_refused() {
     assert!(refused(&folder.path("open/a.log")).contains("chmod go-w"));
     assert!(!folder.path("open/a.log").exists());
 
-    let config = config::Log { level: Level::Basic, target: Some(folder.path("nowhere/a.log")) };
+    let config =
+        config::Log { level: Level::Basic, format: Format::Syslog, target: Some(folder.path("nowhere/a.log")) };
     let error = Log::open(&config, "x").err().unwrap();
     assert!(error.code() == Code::System && error.message().contains("make its folder"), "{error}");
 }
 
 #[test]
 fn files_are_for_their_owner_alone() {
-    for (_folder, path) in both() {
+    for (_folder, path) in every_kind() {
         for path in [path.clone(), PathBuf::from(format!("{}.state", path.display()))] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
         }

@@ -41,7 +41,11 @@ impl<'a> Loader<'a> {
             servers,
             failover: document.failover.into(),
             cache: self.source.cache(document.cache)?,
-            log: Log { level: log.level, target: log.target.map(|target| self.source.resolve(&target.0)) },
+            log: Log {
+                level: log.level,
+                format: log.format,
+                target: log.target.map(|target| self.source.resolve(&target.0)),
+            },
             audit: document.audit.file.map(|file| self.source.resolve(&file.0)),
         };
         self.findings.extend(findings::of(&config, now));

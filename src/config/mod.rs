@@ -102,6 +102,7 @@ pub struct Cache {
 #[derive(Clone, Debug)]
 pub struct Log {
     pub level: Level,
+    pub format: Format,
     /// `file:PATH`. Other targets come with their sinks.
     pub target: Option<PathBuf>,
 }
@@ -114,6 +115,21 @@ pub enum Level {
     Basic,
     Verbose,
     Debug,
+}
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// RFC 3164, with key=value pairs.
+    Syslog,
+    /// RFC 5424, with key=value pairs.
+    #[serde(rename = "syslog-5424")]
+    Syslog5424,
+    /// Common Event Format 0.
+    Cef,
+    /// Log Event Extended Format 2.0.
+    Leef,
 }
 
 /// Something the configuration permits that its owner should know of. `client` records it.

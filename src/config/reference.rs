@@ -71,7 +71,8 @@ pub const KEYS: &[KeyDoc] = &[
         "How long a key stays usable while no server answers, since its state was last verified. At least `ttl`."),
     doc("cache", "max_entries", "a number from 1", Is("1000"), "How many keys are kept at most."),
     doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged."),
-    doc("log", "format", "\"syslog\"", Is("\"syslog\""), "How a line is written."),
+    doc("log", "format", "\"syslog\", \"syslog-5424\", \"cef\" or \"leef\"", Is("\"syslog\""),
+        "How a line is written: key=value pairs behind a header of RFC 3164 or RFC 5424, CEF 0, or LEEF 2.0."),
     doc("log", "target", "\"file:PATH\"", Means("no log is written"), "Where lines go."),
     doc("audit", "file", FILE, Means("no audit trail is written"), "The CSV file."),
 ];

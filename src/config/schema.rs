@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
-use super::{Failover, Level, Policy};
+use super::{Failover, Format, Level, Policy};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -81,7 +81,6 @@ pub(super) struct CacheSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LogSection {
     pub level: Level,
-    /// Checked when it is read; there is one so far.
     pub format: Format,
     pub target: Option<Target>,
 }
@@ -126,7 +125,7 @@ pub(super) const DEFAULT_MAX_STALE: Duration = Duration::from_secs(60 * 60);
 
 impl Default for LogSection {
     fn default() -> Self {
-        LogSection { level: Level::Basic, format: Format, target: None }
+        LogSection { level: Level::Basic, format: Format::Syslog, target: None }
     }
 }
 
@@ -298,22 +297,6 @@ impl TryFrom<Period> for PositivePeriod {
     type Error = String;
     fn try_from(period: Period) -> Parsed<Self> {
         if period.0.is_zero() { Err("it is zero".into()) } else { Ok(PositivePeriod(period.0)) }
-    }
-}
-
-/// The form of a log line: key=value syslog.
-#[derive(Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Format;
-
-impl TryFrom<String> for Format {
-    type Error = String;
-    fn try_from(text: String) -> Parsed<Self> {
-        match text.as_str() {
-            "syslog" => Ok(Format),
-            "cef" | "leef" => Err(format!("the format {text:?} is not available yet; use \"syslog\"")),
-            _ => Err(format!("there is no format {text:?}")),
-        }
     }
 }
 

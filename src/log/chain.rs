@@ -41,7 +41,7 @@ impl Link {
 
 /// How a sink writes what the chain has to say about itself.
 pub(crate) trait Form {
-    const LAYOUT: Layout;
+    fn layout(&self) -> Layout;
 
     /// Appends the line up to what is put before the hash, and returns where in `line` the hashed part begins.
     fn notice(&self, notice: &Notice, link: &Link, line: &mut String) -> usize;
@@ -96,7 +96,7 @@ impl<F: Form> ChainedFile<F> {
         state.push(".state");
         let paths = Paths { file, state: state.into(), what };
         let mut writer = Writer::default();
-        let opened = writer.locked(&paths, |writer, state| writer.begin(&paths, F::LAYOUT, state));
+        let opened = writer.locked(&paths, |writer, state| writer.begin(&paths, form.layout(), state));
         if let Err(fault) = opened
             && !fault.is_passing()
         {
@@ -196,23 +196,24 @@ impl Writer {
         write: &impl Fn(&F, &Link, &mut String) -> usize,
         state: &File,
     ) -> std::result::Result<(), Fault> {
-        let Found { mut position, mut notices, is_torn } = self.find(paths, F::LAYOUT, state)?;
+        let layout = form.layout();
+        let Found { mut position, mut notices, is_torn } = self.find(paths, layout, state)?;
         let mut lines = std::mem::take(&mut self.lines);
         lines.clear();
         if is_torn {
-            lines.push_str(F::LAYOUT.line_end());
+            lines.push_str(layout.line_end());
         }
-        if let (0, Some(header)) = (position.offset, F::LAYOUT.header()) {
+        if let (0, Some(header)) = (position.offset, layout.header()) {
             lines.push_str(header);
-            lines.push_str(F::LAYOUT.line_end());
+            lines.push_str(layout.line_end());
         }
         if let Some(lost) = &self.lost {
             notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
         }
         for notice in &notices {
-            push_record(&mut lines, &mut position, F::LAYOUT, |link, line| form.notice(notice, link, line));
+            push_record(&mut lines, &mut position, layout, |link, line| form.notice(notice, link, line));
         }
-        push_record(&mut lines, &mut position, F::LAYOUT, |link, line| write(form, link, line));
+        push_record(&mut lines, &mut position, layout, |link, line| write(form, link, line));
         let outcome = self.put(&lines, position, state);
         self.lines = lines;
         outcome

@@ -1,7 +1,7 @@
 //! Where in a line the links of the chain stand: serial, previous hash and hash.
 //!
-//! The log and the audit trail lay them out differently and are otherwise the same chain: SHA-256 over a part of the line
-//! that holds the hash of the line before. `docs/LOG.md` specifies both.
+//! The formats of the log and the audit trail lay them out differently and are otherwise the same chain: SHA-256 over a
+//! part of the line that holds the hash of the line before. `docs/LOG.md` specifies them.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +10,15 @@ use ring::digest;
 /// No chain gets there.
 pub(super) const MAX_SERIAL: u64 = i64::MAX as u64;
 
-/// How lines of a file are laid out.
+/// How a line is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// `<PRI>Mmm dd hh:mm:ss HOST keystead[PID]: serial=… prev=… sha256=…`
-    Syslog,
+    /// A syslog header of RFC 3164 or RFC 5424, then `serial=… prev=… sha256=…`.
+    KeyValue,
+    /// `<PRI>Mmm dd hh:mm:ss HOST CEF:0|…|externalId=… cs2=… cs1=…`
+    Cef,
+    /// `<PRI>Mmm dd hh:mm:ss HOST LEEF:2.0|…|x09|serial=…`, then `prev=…` and `sha256=…` behind tabulators.
+    Leef,
     /// The audit trail: a header row, then rows of which the last four columns are stream, serial, prev and sha256.
     Csv,
 }
@@ -24,18 +28,43 @@ pub(crate) const CSV_HEADER: &str = "operation,key_server,ip_address,port,key_na
      identifier,state,kmip_version,result_reason,result_message,duration_us,stream,serial,prev,sha256";
 
 impl Layout {
+    /// Those that a log may have; one file may hold several, since its format may be changed.
+    pub const OF_LOGS: [Layout; 3] = [Layout::KeyValue, Layout::Cef, Layout::Leef];
+
     /// What stands between the hashed part and the hash.
-    pub fn label(self) -> &'static str {
+    pub const fn label(self) -> &'static str {
         match self {
-            Layout::Syslog => " sha256=",
+            Layout::KeyValue => " sha256=",
+            Layout::Cef => " cs1Label=sha256 cs1=",
+            Layout::Leef => "\tsha256=",
             Layout::Csv => ",",
+        }
+    }
+
+    /// What stands before the hash of the record before.
+    pub const fn previous_label(self) -> &'static str {
+        match self {
+            Layout::KeyValue => " prev=",
+            Layout::Cef => " cs2Label=prev cs2=",
+            Layout::Leef => "\tprev=",
+            Layout::Csv => ",",
+        }
+    }
+
+    /// What the serial follows, and what separates it from the stream.
+    const fn link_labels(self) -> (&'static str, &'static str) {
+        match self {
+            Layout::KeyValue => ("serial=", " stream="),
+            Layout::Cef => ("|externalId=", " deviceExternalId="),
+            Layout::Leef => ("|x09|serial=", "\tstream="),
+            Layout::Csv => ("", ","),
         }
     }
 
     pub fn line_end(self) -> &'static str {
         match self {
-            Layout::Syslog => "\n",
             Layout::Csv => "\r\n",
+            _ => "\n",
         }
     }
 
@@ -44,40 +73,59 @@ impl Layout {
         (self == Layout::Csv).then_some(CSV_HEADER)
     }
 
-    /// Reads a line without its line end. `None` if it is no record of this layout at all.
+    /// Reads a line, without its line end, of the log or of the audit trail. `None` if it is no record of it at all.
     pub fn parse(self, line: &[u8]) -> Option<Line<'_>> {
         let (rest, hash) = line.split_at_checked(line.len().checked_sub(64)?)?;
         let hash = Hash::parse(hash)?;
-        let rest = rest.strip_suffix(self.label().as_bytes())?;
-        let start = match self {
-            Layout::Syslog if rest.starts_with(b"serial=") => 0,
-            Layout::Syslog => rest.windows(8).position(|window| window == b" serial=")? + 1,
-            Layout::Csv => 0,
-        };
+        let candidates: &[Layout] = if self == Layout::Csv { &[Layout::Csv] } else { &Layout::OF_LOGS };
+        let (layout, rest) =
+            candidates.iter().find_map(|layout| Some((*layout, rest.strip_suffix(layout.label().as_bytes())?)))?;
+        let start = layout.start(rest)?;
         let hashed = &rest[start..];
         let (before, previous) = hashed.split_at_checked(hashed.len().checked_sub(64)?)?;
         let previous = Hash::parse(previous)?;
-        let (stream, serial) = match self {
-            Layout::Syslog => {
-                let mut words = before.strip_suffix(b" prev=")?.strip_prefix(b"serial=")?.splitn(3, |b| *b == b' ');
-                let serial = decimal(words.next()?)?;
-                (stream(words.next()?.strip_prefix(b"stream=")?)?, serial)
-            }
-            Layout::Csv => {
-                let mut columns = before.strip_suffix(b",")?.rsplitn(3, |b| *b == b',');
-                let serial = decimal(columns.next()?)?;
-                (stream(columns.next()?)?, serial)
-            }
-        };
+        let (stream, serial) = layout.links(before.strip_suffix(layout.previous_label().as_bytes())?)?;
         // The room above lets whoever compares serials add to them.
         let serial = Some(serial).filter(|serial| *serial <= MAX_SERIAL)?;
-        Some(Line { header: &line[..start], hashed, stream, serial, previous, hash })
+        Some(Line { layout, header: &line[..start], hashed, stream, serial, previous, hash })
+    }
+
+    /// Where the hashed part begins. A relay that takes `CEF:` for a tag may put a space behind it.
+    fn start(self, line: &[u8]) -> Option<usize> {
+        let find = |what: &[u8]| line.windows(what.len()).position(|window| window == what).map(|at| at + what.len());
+        match self {
+            Layout::KeyValue if line.starts_with(b"serial=") => Some(0),
+            Layout::KeyValue => Some(find(b" serial=")? - "serial=".len()),
+            Layout::Cef | Layout::Leef => {
+                let tag: &[u8] = if self == Layout::Cef { b"CEF:" } else { b"LEEF:" };
+                let end = find(tag)?;
+                Some(end + usize::from(line.get(end) == Some(&b' ')))
+            }
+            Layout::Csv => Some(0),
+        }
+    }
+
+    /// Stream and serial.
+    fn links(self, hashed: &[u8]) -> Option<(u64, u64)> {
+        if self == Layout::Csv {
+            let mut columns = hashed.rsplitn(3, |b| *b == b',');
+            let serial = decimal(columns.next()?)?;
+            return Some((stream(columns.next()?)?, serial));
+        }
+        let (serial_label, stream_label) = self.link_labels();
+        let find = |text: &[u8], what: &str| text.windows(what.len()).position(|window| window == what.as_bytes());
+        let rest = &hashed[find(hashed, serial_label)? + serial_label.len()..];
+        let end = find(rest, stream_label)?;
+        let (serial, rest) = (&rest[..end], &rest[end + stream_label.len()..]);
+        let end = rest.iter().position(|b| *b == stream_label.as_bytes()[0]).unwrap_or(rest.len());
+        Some((stream(&rest[..end])?, decimal(serial)?))
     }
 }
 
 /// A line that is a record, as it claims to be; whether its hash is right is another question.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Line<'a> {
+    pub layout: Layout,
     /// What stands before the hashed part.
     pub header: &'a [u8],
     pub hashed: &'a [u8],
@@ -176,13 +224,41 @@ mod tests {
     }
 
     #[test]
-    fn both_layouts_show_their_links() {
+    fn every_layout_shows_its_links() {
         let (a, b) = (Hash::of(b"a"), Hash::of(b"b"));
         let text =
             format!("<14>Nov 23 20:15:00 host keystead[7]: serial=12 stream=00000000000000ff k=v prev={a} sha256={b}");
-        let line = Layout::Syslog.parse(text.as_bytes()).unwrap();
+        let line = Layout::KeyValue.parse(text.as_bytes()).unwrap();
         assert_eq!((line.serial, line.stream, line.previous, line.hash), (12, 255, a, b));
         assert!(line.header.ends_with(b"]: ") && line.hashed.starts_with(b"serial=12 "));
+
+        for (tag, layout, text) in [
+            (
+                "CEF:",
+                Layout::Cef,
+                format!(
+                    "0|K|K|1|kmip.get|n|2|externalId=12 deviceExternalId=00000000000000ff rt=1 cs2Label=prev cs2={a} cs1Label=sha256 cs1={b}"
+                ),
+            ),
+            (
+                "CEF: ",
+                Layout::Cef,
+                format!(
+                    "0|K|K|1|e|n|2|externalId=12 deviceExternalId=00000000000000ff cs2Label=prev cs2={a} cs1Label=sha256 cs1={b}"
+                ),
+            ),
+            (
+                "LEEF:",
+                Layout::Leef,
+                format!("2.0|K|K|1|e|x09|serial=12\tstream=00000000000000ff\tprev={a}\tsha256={b}"),
+            ),
+        ] {
+            let text = format!("<14>Nov 23 20:15:00 host {tag}{text}");
+            let line = Layout::KeyValue.parse(text.as_bytes()).unwrap();
+            assert_eq!((line.serial, line.stream, line.previous, line.hash), (12, 255, a, b));
+            assert_eq!(line.layout, layout);
+            assert!(line.header.ends_with(tag.as_bytes()) && line.hashed[0].is_ascii_digit());
+        }
 
         let text = format!("Get,\"a,b\",,5696,k,00000000000000ff,12,{a},{b}");
         let line = Layout::Csv.parse(text.as_bytes()).unwrap();
@@ -203,7 +279,7 @@ mod tests {
             format!("serial=12 stream=00000000000000ff prev={hash} sha256={hash} "),
             format!("serial=12 stream=00000000000000ff prev={hash}"),
         ] {
-            assert!(Layout::Syslog.parse(text.as_bytes()).is_none(), "{text}");
+            assert!(Layout::KeyValue.parse(text.as_bytes()).is_none(), "{text}");
             assert!(Layout::Csv.parse(text.as_bytes()).is_none(), "{text}");
         }
         assert!(Layout::Csv.parse(CSV_HEADER.as_bytes()).is_none());

@@ -1,31 +1,36 @@
-//! The log: records, their syslog form, the hash chain, and its verifier.
+//! The log: records, the formats they are written in, the hash chain, and its verifier.
 //!
 //! `docs/LOG.md` specifies what is written, `docs/EVENTS.md` lists the events.
 
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+mod cef;
 pub(crate) mod chain;
+mod header;
+mod key_value;
 pub(crate) mod layout;
+mod leef;
 mod place;
 mod recover;
 mod report;
 mod sequence;
 mod state;
-mod syslog;
 pub(crate) mod text;
 pub(crate) mod time;
 mod verify;
+mod view;
 
 use std::borrow::Cow;
 
-pub use crate::config::Level;
+pub use crate::config::{Format, Level};
 use crate::error::Result;
 use chain::ChainedFile;
 pub use report::{Finding, Kind, Report, Stream};
-use syslog::Syslog;
+use time::Moment;
 pub use time::utc;
 pub use verify::verify;
+use view::View;
 
 /// One thing that happened. Formats are views of it.
 pub struct Record<'a> {
@@ -69,7 +74,7 @@ impl Severity {
 /// An open log. Records are written before [`Log::write`] returns.
 pub struct Log {
     level: Level,
-    sink: Option<ChainedFile<Syslog>>,
+    sink: Option<ChainedFile<View>>,
 }
 
 impl Log {
@@ -81,7 +86,7 @@ impl Log {
     pub fn open(config: &crate::config::Log, client_name: &str) -> Result<Log> {
         let sink = match &config.target {
             Some(path) if config.level > Level::None => {
-                Some(ChainedFile::open(path, "the log", Syslog::new(client_name))?)
+                Some(ChainedFile::open(path, "the log", View::new(config.format, client_name))?)
             }
             _ => None,
         };
@@ -103,7 +108,8 @@ impl Log {
         if let Some(sink) = &self.sink
             && self.is_enabled(record.level)
         {
-            sink.append(|form, link, line| form.push(record, link, line));
+            let now = Moment::now();
+            sink.append(|view, link, line| view.push(record, now, link, line));
         }
     }
 

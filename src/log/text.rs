@@ -64,7 +64,7 @@ fn is_bare(value: &str) -> bool {
 
 /// Control characters, line and paragraph separators, and what reorders, joins or hides text: marks of direction
 /// (Unicode Bidi), zero-width characters, variation selectors of the supplementary plane and tags.
-fn is_invisible(c: char) -> bool {
+pub(super) fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

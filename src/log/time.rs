@@ -36,8 +36,35 @@ impl Moment {
         Moment(seconds.saturating_mul(1_000_000))
     }
 
+    pub fn from_milliseconds(milliseconds: i64) -> Moment {
+        Moment(milliseconds.saturating_mul(1_000))
+    }
+
+    /// From `2026-11-23T20:15:00.123456Z`.
+    pub fn parse_iso(text: &str) -> Option<Moment> {
+        let digits = |range: std::ops::Range<usize>| text.get(range)?.parse::<u32>().ok();
+        let (month, day) = (u8::try_from(digits(5..7)?).ok()?, u8::try_from(digits(8..10)?).ok()?);
+        let time = (digits(11..13)? * 60 + digits(14..16)?) * 60 + digits(17..19)?;
+        let days = days_from_civil(digits(0..4)?.into(), month, day)?;
+        Some(Moment((days * 86_400 + i64::from(time)) * 1_000_000 + i64::from(digits(20..26)?)))
+    }
+
+    /// Appends `2026-11-23T20:15:00.123456Z` (RFC 3339, as RFC 5424 §6.2.3 has it).
+    pub fn push_iso(self, out: &mut String) {
+        let utc = self.utc();
+        utc.push_date(out);
+        out.push('T');
+        utc.push_time(out);
+        let _ = write!(out, ".{:06}Z", utc.microsecond);
+    }
+
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)
+    }
+
+    /// Since 1970, UTC.
+    pub fn milliseconds(self) -> i64 {
+        self.0.div_euclid(1_000)
     }
 
     pub fn utc(self) -> Civil {
@@ -91,7 +118,7 @@ fn civil_from_days(days: i64) -> (i64, u8, u8) {
 }
 
 /// The inverse of [`civil_from_days`]; `None` for what is no month or day.
-pub(super) fn days_from_civil(year: i64, month: u8, day: u8) -> Option<i64> {
+fn days_from_civil(year: i64, month: u8, day: u8) -> Option<i64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }

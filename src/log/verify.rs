@@ -12,7 +12,7 @@ use std::path::Path;
 use super::layout::{Hash, Layout, Line};
 use super::report::{Findings, Kind, Place, Report, Stream};
 use super::sequence::{self, Seen, Sequence, Suspect};
-use super::{catalogue, syslog};
+use super::{catalogue, header, view};
 use crate::error::{Code, Error, Result};
 
 /// Longer lines are no records of ours.
@@ -56,7 +56,7 @@ impl Source<'_> {
     fn peek(path: &Path) -> io::Result<Source<'_>> {
         let mut lines = Lines::open(path)?;
         let mut line = Vec::new();
-        let mut source = Source { path, layout: Layout::Syslog, first_serial: 0 };
+        let mut source = Source { path, layout: Layout::KeyValue, first_serial: 0 };
         let mut is_first = true;
         while lines.next(&mut line)? {
             if std::mem::take(&mut is_first) {
@@ -75,8 +75,8 @@ impl Source<'_> {
 /// The header row may itself have been altered, so commas decide as well.
 fn layout_of(line: &[u8]) -> Layout {
     let has_columns = line.iter().filter(|byte| **byte == b',').count() >= 10;
-    let is_syslog = line.windows(7).any(|window| window == b"serial=");
-    if line.starts_with(b"operation,") || has_columns && !is_syslog { Layout::Csv } else { Layout::Syslog }
+    let is_log = has(line, b"serial=") || has(line, b" CEF:");
+    if line.starts_with(b"operation,") || has_columns && !is_log { Layout::Csv } else { Layout::KeyValue }
 }
 
 /// Lines of bounded length.
@@ -195,10 +195,10 @@ impl Verifier {
 
     fn record(&mut self, record: &Line<'_>, line: &[u8], place: Place, layout: Layout) {
         self.wrapped += 1;
-        if !is_wrapped_as_written(record, line, layout) && self.unwrapped.len() < MAX_LINE {
+        if !is_wrapped_as_written(record, line) && self.unwrapped.len() < MAX_LINE {
             self.unwrapped.push((place, record.serial));
         }
-        self.note(record, place, layout);
+        self.note(record, place);
         let Line { stream, serial, previous, hash, .. } = *record;
         let seen = Seen { place, serial, previous, hash };
         match self.chains.get_mut(&stream) {
@@ -214,8 +214,8 @@ impl Verifier {
     }
 
     /// What the chain says of itself is worth a note. It explains the torn line before it.
-    fn note(&mut self, record: &Line<'_>, place: Place, layout: Layout) {
-        let Some(event) = own_event(record.hashed, layout) else { return };
+    fn note(&mut self, record: &Line<'_>, place: Place) {
+        let Some(event) = own_event(record) else { return };
         if event == catalogue::LOG_TORN_TAIL.as_bytes() {
             self.suspects.pop_if(|suspect| !suspect.is_cut || suspect.place.line + 1 == place.line);
         }
@@ -231,7 +231,9 @@ impl Verifier {
         let (records, unwrapped) = (std::mem::take(&mut self.wrapped), std::mem::take(&mut self.unwrapped));
         if records > 1 && unwrapped.len() as u64 == records.min(MAX_LINE as u64) {
             let file = &self.report.files[place.file];
-            self.report.notes.push(format!("{file}: a relay rewrote what precedes `serial=`; it is not verified"));
+            self.report
+                .notes
+                .push(format!("{file}: a relay rewrote what precedes the hashed parts; it is not verified"));
             return;
         }
         for (place, serial) in unwrapped {
@@ -279,33 +281,35 @@ impl Verifier {
 }
 
 /// The event of a record that the chain writes of itself.
-fn own_event(hashed: &[u8], layout: Layout) -> Option<&[u8]> {
-    match layout {
-        Layout::Csv => hashed.split(|byte| *byte == b',').next().filter(|cell| cell.starts_with(b"log.")),
-        Layout::Syslog => hashed
-            .split(|byte| *byte == b' ')
-            .find_map(|word| word.strip_prefix(b"event="))
-            .filter(|event| event.starts_with(b"log.")),
-    }
+fn own_event<'a>(record: &Line<'a>) -> Option<&'a [u8]> {
+    let event = match record.layout {
+        Layout::Csv => record.hashed.split(|byte| *byte == b',').next(),
+        Layout::KeyValue => record.hashed.split(|byte| *byte == b' ').find_map(|word| word.strip_prefix(b"event=")),
+        Layout::Cef | Layout::Leef => {
+            std::str::from_utf8(record.hashed).ok().and_then(view::event_of).map(str::as_bytes)
+        }
+    };
+    event.filter(|event| event.starts_with(b"log."))
 }
 
 /// Whether what the hash does not cover is as the writer wrote it.
-fn is_wrapped_as_written(record: &Line<'_>, line: &[u8], layout: Layout) -> bool {
-    line.ends_with(layout.line_end().as_bytes())
-        && match layout {
-            Layout::Csv => true,
-            Layout::Syslog => std::str::from_utf8(record.hashed)
-                .ok()
-                .and_then(syslog::header_of)
-                .is_some_and(|header| header.as_bytes() == record.header),
-        }
+fn is_wrapped_as_written(record: &Line<'_>, line: &[u8]) -> bool {
+    line.ends_with(record.layout.line_end().as_bytes()) && header::is_as_written(record)
 }
 
 /// Whether a line that is no record looks as if it had been one.
 fn resembles(line: &[u8], layout: Layout) -> bool {
-    let has = |text: &[u8]| line.windows(text.len()).any(|window| window == text);
     match layout {
-        Layout::Syslog => has(b" prev=") || has(b" sha256=") || has(b"serial=") && has(b" stream="),
         Layout::Csv => line.iter().filter(|byte| **byte == b',').count() >= 10,
+        _ => {
+            let labels = Layout::OF_LOGS.map(|layout| [layout.previous_label(), layout.label()]);
+            labels.as_flattened().iter().any(|label| has(line, label.as_bytes()))
+                || has(line, b"serial=") && has(line, b"stream=")
+                || has(line, b"externalId=") && has(line, b"deviceExternalId=")
+        }
     }
+}
+
+fn has(line: &[u8], text: &[u8]) -> bool {
+    line.windows(text.len()).any(|window| window == text)
 }

@@ -1,0 +1,146 @@
+//! The record in the Common Event Format, version 0.
+//!
+//! Fields have the names of the format's dictionary where it has one, custom strings and numbers where a collector would
+//! drop anything else, and else names of our own.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use super::header::{Head, parse_zone, push_zone};
+use super::time::Moment;
+use super::view::{Stamped, event_of, grade, of_grade};
+use super::{catalogue, text};
+
+/// Appends the body from the version behind `CEF:` up to the last field.
+pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
+    let Stamped { record, head, client, link } = stamped;
+    let (event, grade) = (record.event, grade(record.severity));
+    let _ = write!(
+        line,
+        "0|Keystead|Keystead|{}|{event}|{}|{grade}|externalId={} deviceExternalId={:016x} rt={} dtz=",
+        env!("CARGO_PKG_VERSION"),
+        name_of(event),
+        link.serial,
+        link.stream,
+        head.moment.milliseconds()
+    );
+    push_zone(line, head.offset);
+    let _ = write!(line, " dvchost={} dvcpid={}", head.host, head.pid);
+    push_pair(line, "sourceServiceName", client);
+    for (name, value) in record.fields {
+        push_field(line, name, value);
+    }
+}
+
+/// What people call the event: the beginning of its meaning.
+fn name_of(event: &str) -> &'static str {
+    let meaning = catalogue::find(event).map_or("", |event| event.meaning);
+    meaning.split([';', '.']).next().unwrap_or_default()
+}
+
+fn push_field(line: &mut String, name: &str, value: &str) {
+    let mut labelled = |key: &str, label: &str| {
+        if !value.is_empty() {
+            let _ = write!(line, " {key}Label={label}");
+        }
+        push_pair(line, key, value);
+    };
+    match name {
+        "key_name" => labelled("cs3", name),
+        "identifier" => labelled("cs4", name),
+        "state" => labelled("cs5", name),
+        "kmip_version" => labelled("cs6", name),
+        "duration_us" => labelled("cn1", name),
+        "key_version" => labelled("cn2", name),
+        // `dst` holds an address of IPv4 alone.
+        "ip_addr" if value.parse().is_ok_and(|address: IpAddr| address.is_ipv6()) => {
+            labelled("c6a3", "Destination IPv6 Address");
+        }
+        "ip_addr" => push_pair(line, "dst", value),
+        "key_server" => push_pair(line, "dhost", value),
+        "port" => push_pair(line, "dpt", value),
+        "user" => push_pair(line, "suser", value),
+        "operation" => push_pair(line, "act", value),
+        "result" => push_pair(line, "outcome", value),
+        "message" => push_pair(line, "msg", value),
+        "reason" => push_pair(line, "reason", value),
+        _ => push_pair(line, &own_name(name), value),
+    }
+}
+
+/// `keysteadLastSeen` for `last_seen`: what is in no dictionary begins with the vendor's name.
+fn own_name(name: &str) -> String {
+    let mut own = String::from("keystead");
+    for word in name.split('_') {
+        own.extend(word.chars().take(1).map(|c| c.to_ascii_uppercase()));
+        own.extend(word.chars().skip(1));
+    }
+    own
+}
+
+/// Appends ` key=value`, unless there is no value: the format has no way to write one that is empty.
+fn push_pair(line: &mut String, key: &str, value: &str) {
+    let (kept, cut) = text::split(value);
+    if kept.is_empty() {
+        return;
+    }
+    let _ = write!(line, " {key}=");
+    let last = kept.len() - 1;
+    for (at, c) in kept.char_indices() {
+        match c {
+            '\n' => line.push_str("\\n"),
+            '\r' => line.push_str("\\r"),
+            '\\' | '=' => line.extend(['\\', c]),
+            // Readers drop a space at either end.
+            ' ' if at != 0 && (at != last || cut > 0) => line.push(c),
+            _ if c == ' ' || text::is_invisible(c) => {
+                let _ = write!(line, "\\\\u{{{:x}}}", c as u32);
+            }
+            _ => line.push(c),
+        }
+    }
+    text::push_marker(line, cut);
+}
+
+/// What the header said when it was written.
+pub(super) fn head_of(hashed: &str) -> Option<Head<'_>> {
+    let mut columns = hashed.splitn(8, '|');
+    let severity = of_grade(columns.nth(6)?)?;
+    let mut words = columns.next()?.split(' ').skip(2);
+    let mut word = |name: &str| words.next()?.strip_prefix(name);
+    let (moment, offset) = (Moment::from_milliseconds(word("rt=")?.parse().ok()?), parse_zone(word("dtz=")?)?);
+    let (host, pid) = (word("dvchost=")?, word("dvcpid=")?.parse().ok()?);
+    Some(Head { severity, moment, offset, host, pid, event: event_of(hashed)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(value: &str) -> String {
+        let mut line = String::new();
+        push_pair(&mut line, "k", value);
+        line
+    }
+
+    #[test]
+    fn values_are_escaped_as_the_format_has_it() {
+        assert_eq!(pair("a b|c"), " k=a b|c");
+        assert_eq!(pair(r"a=b\c"), r" k=a\=b\\c");
+        assert_eq!(pair("a\r\nb\tc\0"), r" k=a\r\nb\\u{9}c\\u{0}");
+        assert_eq!(pair(" a "), r" k=\\u{20}a\\u{20}");
+        assert_eq!(pair(""), "");
+        assert!(pair(&"x".repeat(513)).ends_with("x…(+1 bytes)"));
+    }
+
+    #[test]
+    fn names_of_events_need_no_escaping_and_keys_are_words() {
+        for event in catalogue::EVENTS {
+            let texts = [event.id, name_of(event.id)];
+            assert!(texts.iter().all(|text| !text.is_empty() && !text.contains(['|', '\\', '\n', '\r'])), "{texts:?}");
+        }
+        assert_eq!(own_name("last_seen"), "keysteadLastSeen");
+    }
+}

@@ -1,0 +1,71 @@
+//! The record in the Log Event Extended Format, version 2.0: pairs behind tabulators.
+//!
+//! The format has no escaping, so what would end a pair is replaced by its visible form (`\t`, `\n`, `\r`).
+
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+use super::header::{Head, parse_zone, push_zone};
+use super::text;
+use super::time::Moment;
+use super::view::{Stamped, event_of, grade, of_grade};
+
+/// Appends the body from the version behind `LEEF:` up to the last field.
+pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
+    let Stamped { record, head, client, link } = stamped;
+    let _ = write!(
+        line,
+        "2.0|Keystead|Keystead|{}|{}|x09|serial={}\tstream={:016x}\tdevTime={}\tzone=",
+        env!("CARGO_PKG_VERSION"),
+        record.event,
+        link.serial,
+        link.stream,
+        head.moment.milliseconds()
+    );
+    push_zone(line, head.offset);
+    let _ = write!(line, "\tsev={}\thost={}\tpid={}", grade(record.severity), head.host, head.pid);
+    push_pair(line, "client", client);
+    for (name, value) in record.fields {
+        push_pair(line, name_of(name), value);
+    }
+}
+
+/// The format's own name for a field, where it has one.
+fn name_of(field: &'static str) -> &'static str {
+    match field {
+        "ip_addr" => "dst",
+        "port" => "dstPort",
+        "user" => "usrName",
+        _ => field,
+    }
+}
+
+fn push_pair(line: &mut String, key: &str, value: &str) {
+    let (kept, cut) = text::split(value);
+    let _ = write!(line, "\t{key}=");
+    kept.chars().for_each(|c| text::push_visible(line, c));
+    text::push_marker(line, cut);
+}
+
+/// What the header said when it was written.
+pub(super) fn head_of(hashed: &str) -> Option<Head<'_>> {
+    let mut words = hashed.splitn(7, '|').nth(6)?.split('\t').skip(2);
+    let mut word = |name: &str| words.next()?.strip_prefix(name);
+    let (moment, offset) = (Moment::from_milliseconds(word("devTime=")?.parse().ok()?), parse_zone(word("zone=")?)?);
+    let severity = of_grade(word("sev=")?)?;
+    let (host, pid) = (word("host=")?, word("pid=")?.parse().ok()?);
+    Some(Head { severity, moment, offset, host, pid, event: event_of(hashed)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_end_a_pair_is_replaced() {
+        let mut line = String::new();
+        push_pair(&mut line, "k", "a=b|c\td\r\ne\u{2028}");
+        assert_eq!(line, "\tk=a=b|c\\td\\r\\ne\\u{2028}");
+    }
+}
