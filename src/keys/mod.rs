@@ -37,12 +37,21 @@ pub struct Keys {
     cache: Cache,
     newest_flights: Flights<String, Key>,
     version_flights: Flights<KeyId, Arc<Version>>,
+    create_flights: Flights<String, (Key, Creation)>,
 }
 
 impl Keys {
     pub fn new(cluster: Arc<Cluster>, limits: config::Cache, policy: Policy) -> Keys {
         let cache = Cache::new(limits.max_entries);
-        Keys { cluster, limits, policy, cache, newest_flights: Flights::default(), version_flights: Flights::default() }
+        Keys {
+            cluster,
+            limits,
+            policy,
+            cache,
+            newest_flights: Flights::default(),
+            version_flights: Flights::default(),
+            create_flights: Flights::default(),
+        }
     }
 
     /// The handle that follows `name`. Blocks on the network unless the key is cached and verified within `ttl`.
@@ -65,13 +74,16 @@ impl Keys {
     /// Makes the first version of `name`, or returns the key where there is one. Blocks.
     pub fn create(&self, name: &str) -> Result<(Key, Creation)> {
         check_name(name)?;
-        let deadline = self.cluster.deadline();
-        let (found, creation) = self.create_or_find(name, deadline)?;
-        if let Some(key) = self.cache.named(name) {
-            return Ok((key, creation));
-        }
-        let version = self.fetch(&found, deadline)?;
-        Ok((self.cache.insert_named(version), creation))
+        // Rivals within one process need not meet on the key server.
+        self.create_flights.once(name.to_owned(), || {
+            let deadline = self.cluster.deadline();
+            let (found, creation) = self.create_or_find(name, deadline)?;
+            if let Some(key) = self.cache.named(name) {
+                return Ok((key, creation));
+            }
+            let version = self.fetch(&found, deadline)?;
+            Ok((self.cache.insert_named(version), creation))
+        })
     }
 
     /// Decrypts with the key that the message names. Blocks unless that key is cached.
