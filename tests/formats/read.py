@@ -50,16 +50,12 @@ def cef(text: str) -> dict[str, str]:
 
 
 def leef(text: str) -> dict[str, str]:
-    version, vendor, product, product_version, event, delimiter, rest = text.split("|", 6)
-    fields = {
-        "version": version,
-        "vendor": vendor,
-        "product": product,
-        "product_version": product_version,
-        "event": event,
-    }
-    separator = chr(int(delimiter.removeprefix("x"), 16))
-    fields.update(pair.split("=", 1) for pair in rest.split(separator))
+    names = ["version", "vendor", "product", "product_version", "event"]
+    *columns, delimiter, rest = text.split("|", 6)
+    fields = dict(zip(names, columns, strict=True))
+    for pair in rest.split(chr(int(delimiter.removeprefix("x"), 16))):
+        name, _, value = pair.partition("=")
+        fields[name] = value
     return fields
 
 
