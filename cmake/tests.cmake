@@ -102,7 +102,7 @@ add_custom_target(
   COMMENT "Repairing form: rustfmt, ruff, gofmt"
   USES_TERMINAL VERBATIM)
 add_dependencies(format venv)
-keystead_test(format 400 "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check)
+keystead_test(format 600 "${CMAKE_COMMAND}" --build "${PROJECT_BINARY_DIR}" --target check)
 
 # Rust. Compiled with the build, so that a test's time is its own.
 set(rust_test "${KEYSTEAD_CARGO}" test --release --no-fail-fast ${KEYSTEAD_CARGO_ARGS})

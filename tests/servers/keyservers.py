@@ -125,7 +125,7 @@ class KeyServers:
             "\n[failover]\n"
             'delay = "1s"\n'
             "rounds = 3\n"
-            'deadline = "10s"\n'
+            'deadline = "30s"\n'
             "\n[log]\n"
             'level = "basic"\n'
             'format = "syslog"\n'
