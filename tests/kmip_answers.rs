@@ -149,6 +149,36 @@ fn a_server_that_does_not_know_the_question_speaks_1_0() {
 }
 
 #[test]
+fn a_server_that_knows_later_versions_only_is_asked_in_one_of_them() {
+    let (_server, connector) = FakeServer::answering(move |request| match request.minor_version {
+        3.. => success(DiscoverVersions::CODE, request.id(), |payload| version(payload, 3)),
+        _ => failure(
+            DiscoverVersions::CODE,
+            request.id(),
+            ResultReason::INVALID_MESSAGE.0,
+            "Unsupported protocol version",
+        ),
+    });
+    assert_eq!(connect(&connector).version(), Version::new(1, 3));
+}
+
+#[test]
+fn a_pinned_version_is_not_asked_for_and_is_named_when_it_is_refused() {
+    let (_server, connector) = FakeServer::answering_pinned(Some(2), |request| {
+        assert!(!request.asks_for_versions());
+        assert_eq!(request.minor_version, 2);
+        failure(Activate::CODE, request.id(), ResultReason::INVALID_MESSAGE.0, "Unsupported protocol version")
+    });
+    for _ in 0..2 {
+        let mut connection = connect(&connector);
+        assert_eq!(connection.version(), Version::new(1, 2));
+        let error = connection.call(&Activate { id: "key-1" }, soon()).unwrap_err().error;
+        let words = ["Unsupported protocol version", "KMIP 1.2", "`kmip_version`", "remove it"];
+        assert!(words.iter().all(|word| error.message().contains(word)), "{error}");
+    }
+}
+
+#[test]
 fn a_server_that_speaks_no_version_of_ours_says_so() {
     let (_server, connector) = FakeServer::answering(|request| success(DiscoverVersions::CODE, request.id(), |_| {}));
     let failure = connector.connect(soon()).err().unwrap();

@@ -63,7 +63,14 @@ impl<'a> Loader<'a> {
             return Err(self.source.error(Code::ConfigInvalid, place, &why));
         }
         let password = section.password.map(|password| self.password(password, &host)).transpose()?;
-        Ok(Server { host, port: section.port.get(), tls, user: section.user.map(|user| user.0), password })
+        Ok(Server {
+            host,
+            port: section.port.get(),
+            kmip_minor: section.kmip_version.map(|version| version.0),
+            tls,
+            user: section.user.map(|user| user.0),
+            password,
+        })
     }
 
     /// A key server beside the data gives its keys to whoever takes the machine.

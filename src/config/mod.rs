@@ -54,6 +54,8 @@ pub struct Server {
     /// A name or an address, as configured.
     pub host: String,
     pub port: u16,
+    /// The minor number of the KMIP 1.x that is spoken; negotiated where it is not configured.
+    pub kmip_minor: Option<u16>,
     pub tls: Arc<Tls>,
     /// KMIP user name, where configured.
     pub user: Option<String>,

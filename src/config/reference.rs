@@ -57,6 +57,8 @@ pub const KEYS: &[KeyDoc] = &[
     doc("server", "host", "a DNS name or an IP address", Refused,
         "Where the key server is, and the name that its certificate must carry."),
     doc("server", "port", "a number from 1 to 65535", Is("5696"), "Its KMIP port."),
+    doc("server", "kmip_version", "\"1.0\", \"1.1\", \"1.2\", \"1.3\" or \"1.4\"", Means("the highest that both speak"),
+        "Pins the protocol version, for a server that negotiates wrongly."),
     doc("server", "user", "1 to 64 characters", Means("no credential is sent"), "KMIP user name."),
     doc("server", "password", "text, \"env:NAME\" or \"file:PATH\"", Means("no password is sent"),
         "KMIP password; needs `user`. `file:` names a file with mode 0600 that holds it, less one line end."),

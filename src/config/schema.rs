@@ -54,6 +54,7 @@ pub(super) struct ServerSection {
     pub host: Spanned<Host>,
     #[serde(default = "kmip_port")]
     pub port: NonZeroU16,
+    pub kmip_version: Option<KmipVersion>,
     pub user: Option<User>,
     pub password: Option<Spanned<PasswordSource>>,
     pub ca_certificate: Option<Spanned<FilePath>>,
@@ -146,6 +147,20 @@ impl TryFrom<String> for ClientName {
     type Error = String;
     fn try_from(text: String) -> Parsed<Self> {
         short_line(text).map(ClientName)
+    }
+}
+
+/// A protocol version, by the minor number after `1.`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct KmipVersion(pub u16);
+
+impl TryFrom<String> for KmipVersion {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        let spoken = ["1.0", "1.1", "1.2", "1.3", "1.4"];
+        let minor = spoken.into_iter().zip(0..).find(|(version, _)| *version == text);
+        minor.map(|(_, minor)| KmipVersion(minor)).ok_or_else(|| format!("KMIP {text:?} is not spoken here"))
     }
 }
 

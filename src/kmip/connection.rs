@@ -64,7 +64,7 @@ impl Connector {
             rules: tls::rules(&server.tls)?,
             name,
             credential,
-            agreed: Arc::default(),
+            agreed: Arc::new(AgreedVersion::new(server.kmip_minor)),
         })
     }
 
@@ -73,8 +73,8 @@ impl Connector {
         &self.server
     }
 
-    /// Resolves the name, tries each of its addresses, shakes hands and, the first time, agrees on a
-    /// protocol version. Blocks until the deadline at most. `request_sent` is false in every failure.
+    /// Resolves the name, tries each of its addresses, shakes hands and, the first time and unless
+    /// one is configured, agrees on a protocol version. Blocks until the deadline at most. `request_sent` is false in every failure.
     pub fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
         let addresses = dial::resolve(&self.host, self.port, deadline).map_err(|trouble| self.unresolved(&trouble))?;
         let mut failures = Vec::new();
@@ -147,24 +147,37 @@ fn most_telling(failures: Vec<Failure>) -> Failure {
 /// Discover Versions exists since 1.1, so the question is put in that version.
 const NEGOTIATION: Version = Version::new(1, 1);
 
-/// The version that the server and we agreed on, shared by a connector and its connections; zero while
-/// unknown.
-#[derive(Default)]
-struct AgreedVersion(AtomicU32);
+/// The version that the server and we agreed on, shared by a connector and its connections.
+struct AgreedVersion {
+    /// Zero while unknown.
+    packed: AtomicU32,
+    /// By the configuration: it is never asked for.
+    pinned: bool,
+}
 
 impl AgreedVersion {
+    fn new(pinned_minor: Option<u16>) -> AgreedVersion {
+        let agreed = AgreedVersion { packed: AtomicU32::new(0), pinned: pinned_minor.is_some() };
+        if let Some(minor) = pinned_minor {
+            agreed.set(Version::new(1, minor));
+        }
+        agreed
+    }
+
     fn get(&self) -> Option<Version> {
-        let packed = self.0.load(Ordering::Relaxed);
+        let packed = self.packed.load(Ordering::Relaxed);
         (packed != 0).then(|| Version::new((packed >> 16) as u16, packed as u16))
     }
 
     fn set(&self, version: Version) {
-        self.0.store(u32::from(version.major) << 16 | u32::from(version.minor), Ordering::Relaxed);
+        self.packed.store(u32::from(version.major) << 16 | u32::from(version.minor), Ordering::Relaxed);
     }
 
     /// The server may have been replaced by one of another version: the next connection asks again.
     fn forget(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        if !self.pinned {
+            self.packed.store(0, Ordering::Relaxed);
+        }
     }
 }
 
@@ -298,13 +311,14 @@ impl Connection {
             _ if !outcome.is_about(O::CODE) => Err(Error::new(Code::ReplyMalformed, "it is about another operation")),
             Ok(payload) => operation.read(payload),
             Err(refusal) => {
-                if matches!(
-                    refusal.reason,
-                    Some(ResultReason::INVALID_MESSAGE | ResultReason::UNSUPPORTED_PROTOCOL_VERSION)
-                ) {
+                let mut error = diagnosis::refusal(&self.peer, O::NAME, &refusal);
+                if may_be_about_version(refusal.reason) {
                     self.agreed.forget();
+                    if self.agreed.pinned {
+                        error = diagnosis::pinned(&error, self.version);
+                    }
                 }
-                let failure = self.answered(diagnosis::refusal(&self.peer, O::NAME, &refusal));
+                let failure = self.answered(error);
                 return Err(Failure { reason: refusal.reason, server_message: refusal.message, ..failure });
             }
         };
@@ -316,13 +330,22 @@ impl Connection {
         Failure { request_sent: true, ..Failure::new(error, Some(self.peer.address)) }
     }
 
-    /// The highest version that both sides speak. A server that does not know the question speaks 1.0.
+    /// The highest version that both sides speak. A server that does not know the question speaks 1.0; one that
+    /// does not know the version it is put in may know a later one.
     fn negotiate(&mut self, deadline: Deadline) -> std::result::Result<Version, Failure> {
-        let offered = match self.call(&DiscoverVersions, deadline) {
-            Ok(offered) => offered,
-            Err(failure) if failure.code() == Code::Unsupported => return Ok(Version::new(1, 0)),
-            Err(failure) if failure.reason == Some(ResultReason::INVALID_MESSAGE) => return Ok(Version::new(1, 0)),
-            Err(failure) => return Err(failure),
+        let mut asked = NEGOTIATION;
+        let offered = loop {
+            self.version = asked;
+            match self.call(&DiscoverVersions, deadline) {
+                Ok(offered) => break offered,
+                Err(failure) if may_be_about_version(failure.reason) && asked < Version::SPOKEN[0] => {
+                    asked.minor += 1;
+                }
+                Err(failure) if may_be_about_version(failure.reason) || failure.code() == Code::Unsupported => {
+                    return Ok(Version::new(1, 0));
+                }
+                Err(failure) => return Err(failure),
+            }
         };
         let common = Version::SPOKEN.into_iter().find(|version| offered.contains(version));
         common.ok_or_else(|| {
@@ -330,4 +353,9 @@ impl Connection {
             self.answered(Error::new(Code::Unsupported, message))
         })
     }
+}
+
+/// Whether the server may mean the protocol version in the header by that.
+fn may_be_about_version(reason: Option<ResultReason>) -> bool {
+    matches!(reason, Some(ResultReason::INVALID_MESSAGE | ResultReason::UNSUPPORTED_PROTOCOL_VERSION))
 }

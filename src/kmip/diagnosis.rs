@@ -12,6 +12,7 @@ use rustls::AlertDescription as Alert;
 use super::certificate::Distrust;
 use super::message::Refusal;
 use super::tls::Trouble;
+use super::values::Version;
 use crate::error::{Code, Error};
 
 /// The other end, as errors name it: what the configuration says, and the address that was reached.
@@ -170,6 +171,16 @@ pub fn refusal(peer: &Peer, operation: &str, refusal: &Refusal) -> Error {
     };
     let words = refusal.message.as_ref().map(|words| format!(", \"{words}\"")).unwrap_or_default();
     Error::new(code, format!("{peer} refused {operation} ({reason}{words}); {remedy}"))
+}
+
+/// The same refusal where the configuration chose the protocol version.
+pub fn pinned(error: &Error, version: Version) -> Error {
+    let message = format!(
+        "{}; perhaps it does not speak KMIP {version}, which `kmip_version` asks for: correct that key, or remove it to \
+         have the version negotiated",
+        error.message()
+    );
+    Error::new(error.code(), message)
 }
 
 /// An answer that is not KMIP, or not an answer to what was asked.

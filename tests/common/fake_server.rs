@@ -86,6 +86,7 @@ pub fn client(trust: &Authority, identity: Arc<CertifiedKey>, host: &str, port: 
     config::Server {
         host: host.to_owned(),
         port,
+        kmip_minor: None,
         tls: Arc::new(config::Tls {
             roots: trust.roots.clone(),
             identity,
@@ -138,6 +139,14 @@ impl FakeServer {
 
     /// Answers each request with the bytes that `answer` makes of it.
     pub fn answering(answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> (FakeServer, Connector) {
+        FakeServer::answering_pinned(None, answer)
+    }
+
+    /// The same, for a client whose configuration pins KMIP 1.`minor`.
+    pub fn answering_pinned(
+        minor: Option<u16>,
+        answer: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static,
+    ) -> (FakeServer, Connector) {
         let authority = Authority::new("Keystead test CA");
         let rules = authority.server_rules(authority.issue(&Certificate::SERVER), rustls::ALL_VERSIONS);
         let server = FakeServer::tls(rules, move |mut stream| {
@@ -148,7 +157,8 @@ impl FakeServer {
             }
         });
         let identity = authority.issue(&Certificate::CLIENT);
-        let connector = Connector::new(&client(&authority, identity, "127.0.0.1", server.address.port())).unwrap();
+        let client = client(&authority, identity, "127.0.0.1", server.address.port());
+        let connector = Connector::new(&config::Server { kmip_minor: minor, ..client }).unwrap();
         (server, connector)
     }
 }

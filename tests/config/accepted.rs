@@ -67,6 +67,7 @@ client_certificate = "client.pem"
 client_key = "client.key"
 [[server]]
 host = "kms1.example.com"
+kmip_version = "1.2"
 user = "alice"
 password = "file:password"
 [[server]]
@@ -95,6 +96,7 @@ file = "audit.csv"
     assert_eq!(ids(&findings), Vec::<&str>::new());
     let [first, second, third] = &config.servers[..] else { panic!("three servers") };
     assert_eq!(first.user.as_deref(), Some("alice"));
+    assert_eq!(first.kmip_minor, Some(2));
     assert_eq!(first.password.as_ref().unwrap().expose(), "correct horse");
     assert_eq!((second.host.as_str(), second.port), ("2001:db8::7", 5697));
     assert_eq!(first.tls.common_name, "client of orders");

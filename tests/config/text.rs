@@ -22,6 +22,8 @@ fn a_fault_in_the_text_is_refused_with_line_column_and_remedy() {
         ("port = 0", (12, 8), &["`port` is not usable", "a number from 1 to 65535 (default 5696)"]),
         ("port = 65536", (12, 8), &["`port` is not usable"]),
         ("port = \"5696\"", (12, 8), &["`port` is not usable", "a number from 1 to 65535"]),
+        ("kmip_version = \"2.0\"", (12, 16), &["KMIP \"2.0\" is not spoken here", "\"1.3\" or \"1.4\""]),
+        ("kmip_version = 1.2", (12, 16), &["`kmip_version` is not usable"]),
         ("host = \"kms2\"", (12, 1), &["not valid TOML", "duplicate key"]),
         ("user = \"\"", (12, 8), &["`user` is not usable: it is empty"]),
         ("password = \"x\"", (10, 1), &["a `password` but no `user`", "add `user`"]),
