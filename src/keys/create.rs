@@ -214,6 +214,7 @@ mod tests {
             algorithm: Some(Algorithm::AES),
             length_bits: Some(256),
             initial_date: Some(initial_date),
+            activation_date: (state != State::PreActive).then_some(initial_date),
             server: 0,
         }
     }

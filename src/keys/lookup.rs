@@ -11,8 +11,14 @@ use crate::kmip::{Algorithm, Deadline, GetAttributes, Locate, State};
 use crate::log::{Severity, catalogue};
 
 /// What is asked of every object before it is believed to be a key.
-const WANTED: &[&str] =
-    &[attributes::NAME, attributes::STATE, attributes::ALGORITHM, attributes::LENGTH, attributes::INITIAL_DATE];
+const WANTED: &[&str] = &[
+    attributes::NAME,
+    attributes::STATE,
+    attributes::ALGORITHM,
+    attributes::LENGTH,
+    attributes::INITIAL_DATE,
+    attributes::ACTIVATION_DATE,
+];
 /// Objects described in one request: some servers parse long requests slowly.
 const BATCH: usize = 32;
 
@@ -27,6 +33,8 @@ pub struct Found {
     pub length_bits: Option<u32>,
     /// Seconds since 1970.
     pub initial_date: Option<i64>,
+    /// Seconds since 1970; absent where it was never activated.
+    pub activation_date: Option<i64>,
     /// Index of the server that described it.
     pub server: usize,
 }
@@ -110,7 +118,7 @@ impl Keys {
                 }
             }
         }
-        Ok(found)
+        Ok(without_losers(found))
     }
 
     /// Two active objects of one name and version: nobody can tell which one others use.
@@ -143,8 +151,21 @@ fn recognise(identifier: &str, attributes: &Attributes, name: &str, server: usiz
         algorithm: attributes.algorithm,
         length_bits: attributes.length_bits,
         initial_date: attributes.initial_date,
+        activation_date: attributes.activation_date,
         server,
     })
+}
+
+/// Leaves out what lost the race to be created: servers may go on showing an object after its key was destroyed. An
+/// object that was ever active is no loser, and stands for its version also when it is destroyed.
+fn without_losers(found: Vec<Found>) -> Vec<Found> {
+    let lost = |one: &Found| one.state == State::Destroyed && one.activation_date.is_none();
+    let kept = |one: &Found| {
+        !lost(one)
+            || !found.iter().any(|other| other.id == one.id && other.identifier != one.identifier && !lost(other))
+    };
+    let keep: Vec<bool> = found.iter().map(kept).collect();
+    found.into_iter().zip(keep).filter_map(|(one, keep)| keep.then_some(one)).collect()
 }
 
 fn check_algorithm(found: &Found) -> Result<()> {
@@ -181,4 +202,35 @@ fn no_active_version(name: &str, found: &[Found]) -> Error {
         states.join(", ")
     );
     Error::new(Code::KeyState, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(identifier: &str, version: u32, state: State, activation_date: Option<i64>) -> Found {
+        Found {
+            id: KeyId::new("customer-1", version).unwrap(),
+            identifier: identifier.into(),
+            state,
+            algorithm: Some(Algorithm::AES),
+            length_bits: Some(256),
+            initial_date: Some(1),
+            activation_date,
+            server: 0,
+        }
+    }
+
+    #[test]
+    fn what_lost_the_race_is_not_shown_and_what_was_ever_active_is() {
+        let found = without_losers(vec![
+            object("lost", 1, State::Destroyed, None),
+            object("won", 1, State::PreActive, None),
+            object("used", 2, State::Destroyed, Some(2)),
+            object("abandoned", 2, State::PreActive, None),
+            object("alone", 3, State::Destroyed, None),
+        ]);
+        let shown: Vec<_> = found.iter().map(|found| found.identifier.as_str()).collect();
+        assert_eq!(shown, ["won", "used", "abandoned", "alone"]);
+    }
 }
