@@ -11,7 +11,7 @@ use keystead::kmip::{
 };
 use keystead::{Code, Error, config};
 
-use keyservers::KeyServers;
+use keyservers::{KeyServers, Kind};
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(10))
@@ -26,7 +26,8 @@ fn connect(servers: &KeyServers) -> Connection {
 fn a_key_is_made_found_activated_fetched_and_destroyed() {
     let servers = KeyServers::start(1);
     let mut connection = connect(&servers);
-    assert_eq!(connection.version(), Version::new(1, 4));
+    let pinned = keyservers::pinned_version().unwrap_or_else(|| "1.4".into());
+    assert_eq!(connection.version().to_string(), pinned);
     assert_eq!(connection.peer().port(), servers.servers[0].port);
 
     let create = Create { name: "orders/1", group: Some("keystead:orders") };
@@ -79,4 +80,20 @@ fn several_operations_travel_in_one_request() {
     assert_eq!(keys[0].as_ref().map(|key| key.id.as_str()).ok(), Some(ids[0].as_str()));
     assert_eq!(keys[1].as_ref().err().map(|failure| failure.code()), Some(Code::KeyNotFound));
     assert_eq!(keys[2].as_ref().map(|key| key.id.as_str()).ok(), Some(ids[1].as_str()));
+}
+
+#[test]
+fn the_highest_version_that_a_real_server_offers_is_agreed_on() {
+    if !Kind::Go.is_there() || keyservers::pinned_version().is_some() {
+        return;
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 1);
+    for (offered, minor) in [("1.0", 0), ("1.0,1.1,1.2", 2), ("1.3", 3), ("1.0,1.4", 4)] {
+        servers.kill("primary");
+        servers.set_versions("primary", offered);
+        servers.restart("primary");
+        let mut connection = connect(&servers);
+        assert_eq!(connection.version(), Version::new(1, minor), "of {offered}");
+        assert!(connection.call(&Locate::default(), soon()).map_err(Error::from).unwrap().is_empty());
+    }
 }

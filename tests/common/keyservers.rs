@@ -14,10 +14,11 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
-/// Key servers that share one database. Dropping it ends them; so does the end of the test, however it comes.
+/// Key servers that share what they hold. Dropping it ends them; so does the end of the test, however it comes.
 pub struct KeyServers {
     /// A ready `keystead.conf` that names all of them.
     pub config: PathBuf,
@@ -52,14 +53,58 @@ pub struct Certificate {
     pub ca: PathBuf,
 }
 
+/// The kinds of key server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// PyKMIP; its servers share a database.
+    PyKmip,
+    /// `tests/servers/go`; its servers replicate a store, with a lag where one is set.
+    Go,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::PyKmip => "pykmip",
+            Kind::Go => "go",
+        }
+    }
+
+    /// Whether such servers can be started: what needs the Go ones is skipped where there is no Go.
+    pub fn is_there(self) -> bool {
+        self == Kind::PyKmip || go_server().is_file()
+    }
+}
+
+fn go_server() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/kmip-server");
+    std::env::var_os("KEYSTEAD_GO_SERVER").map_or_else(built, PathBuf::from)
+}
+
+/// The protocol version that `KEYSTEAD_KMIP_VERSION` has the configuration pin.
+pub fn pinned_version() -> Option<String> {
+    std::env::var("KEYSTEAD_KMIP_VERSION").ok().filter(|version| !version.is_empty())
+}
+
 impl KeyServers {
-    /// Starts `number` servers and waits until they answer, about two seconds.
+    /// Starts `number` servers of the kind in `KEYSTEAD_KEY_SERVERS`, else PyKMIP, and waits until they answer, about
+    /// two seconds.
     pub fn start(number: usize) -> KeyServers {
+        KeyServers::launch(&[], number)
+    }
+
+    /// Starts `number` servers of that kind.
+    pub fn start_kind(kind: Kind, number: usize) -> KeyServers {
+        KeyServers::launch(&["--kind", kind.name()], number)
+    }
+
+    fn launch(options: &[&str], number: usize) -> KeyServers {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let python =
             std::env::var_os("KEYSTEAD_PYTHON").map_or_else(|| root.join("build/venv/bin/python"), PathBuf::from);
         let mut process = Command::new(&python)
             .arg(root.join("tests/servers/keyservers.py"))
+            .args(options)
             .args(["--servers", &number.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -113,6 +158,17 @@ impl KeyServers {
     /// `server-wrong-name`.
     pub fn restart_with(&mut self, name: &str, certificate: &str) {
         self.ask(&format!("start {name} {certificate}"));
+    }
+
+    /// How long a change made on one server takes to reach the others, from now on. For the kind [`Kind::Go`] only.
+    pub fn set_lag(&mut self, lag: Duration) {
+        self.ask(&format!("lag {}", lag.as_secs_f64()));
+    }
+
+    /// The protocol versions that the server speaks once it is restarted, for example `1.0,1.2`. For the kind
+    /// [`Kind::Go`] only.
+    pub fn set_versions(&mut self, name: &str, versions: &str) {
+        self.ask(&format!("versions {name} {versions}"));
     }
 
     /// How many such operations the server has processed, for example `Get`, `Create`, `GetAttributes`.
