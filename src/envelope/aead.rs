@@ -1,11 +1,11 @@
-//! AES-256-GCM over the Enc_structure of a message (RFC 9052 §5.3).
+//! AES-256-GCM over the Enc_structure of a message or a segment (RFC 9052 §5.3).
 
 #![forbid(unsafe_code)]
 
 use ring::aead::{Aad, LessSafeKey, Nonce, Tag};
 
 use super::cbor;
-use super::message::{IV_SIZE, Parts, not_authentic};
+use super::message::{IV_SIZE, Parts, TAG_SIZE, not_authentic};
 use crate::error::{Code, Error, Result};
 use crate::memory::{copy::copy, scrub};
 
@@ -15,11 +15,21 @@ const ENC_STRUCTURE: [u8; 13] = *b"\x83\x67Encrypt\x43\xa1\x01\x03";
 /// Encrypts `plaintext` into `out`, which is longer by the tag.
 #[inline]
 pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    with_enc_structure(aad, |structure| seal_under(key, iv, structure, plaintext, out))
+}
+
+/// As [`seal`], with the Enc_structure as a whole.
+#[inline]
+pub(super) fn seal_under(
+    key: &LessSafeKey,
+    iv: &[u8; IV_SIZE],
+    structure: &[u8],
+    plaintext: &[u8],
+    out: &mut [u8],
+) -> Result<()> {
     let (ciphertext, tag) = out.split_at_mut(plaintext.len());
-    let sealed = with_enc_structure(aad, |aad| {
-        copy(plaintext, ciphertext);
-        key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*iv), Aad::from(aad), ciphertext)
-    });
+    copy(plaintext, ciphertext);
+    let sealed = key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*iv), Aad::from(structure), ciphertext);
     scrub::registers();
     let sealed = sealed.map_err(|_| {
         Error::new(Code::Internal, "AES-256-GCM refused a plaintext of a length that messages allow; report this")
@@ -31,13 +41,29 @@ pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext:
 /// Verifies and decrypts a message into `out`, which is as long as its ciphertext.
 #[inline]
 pub(super) fn open(key: &LessSafeKey, message: &Parts<'_>, aad: &[u8], out: &mut [u8]) -> Result<()> {
-    let opened = with_enc_structure(aad, |aad| {
-        copy(message.ciphertext, out);
-        let (nonce, tag) = (Nonce::assume_unique_for_key(*message.iv), Tag::from(*message.tag));
-        key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, out, 0..).is_ok()
-    });
+    with_enc_structure(aad, |structure| {
+        match open_under(key, message.iv, structure, message.ciphertext, message.tag, out) {
+            true => Ok(()),
+            false => Err(not_authentic()),
+        }
+    })
+}
+
+/// As [`open`], with the Enc_structure as a whole. Whether the tag was right; without it `out` is not to be used.
+#[inline]
+pub(super) fn open_under(
+    key: &LessSafeKey,
+    iv: &[u8; IV_SIZE],
+    structure: &[u8],
+    ciphertext: &[u8],
+    tag: &[u8; TAG_SIZE],
+    out: &mut [u8],
+) -> bool {
+    copy(ciphertext, out);
+    let (nonce, tag) = (Nonce::assume_unique_for_key(*iv), Tag::from(*tag));
+    let opened = key.open_in_place_separate_tag(nonce, Aad::from(structure), tag, out, 0..).is_ok();
     scrub::registers();
-    if opened { Ok(()) } else { Err(not_authentic()) }
+    opened
 }
 
 /// Assembles the Enc_structure where it costs least: ring takes associated data in one piece. Only more than

@@ -20,7 +20,7 @@ pub(super) fn head(length: usize) -> ([u8; 5], usize) {
 }
 
 /// How many bytes [`head`] takes.
-pub(super) fn head_size(length: usize) -> usize {
+pub(super) const fn head_size(length: usize) -> usize {
     match length {
         0..24 => 1,
         24..0x100 => 2,
@@ -61,6 +61,12 @@ impl<'a> Reader<'a> {
 
     /// A byte string whose length is below 4 GiB and in its shortest form.
     pub fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    /// The head of such a byte string.
+    pub fn length(&mut self) -> Option<usize> {
         let before = self.rest.len();
         let length = match *self.array()? {
             [first @ 0x40..=0x57] => usize::from(first - BYTE_STRING),
@@ -69,8 +75,7 @@ impl<'a> Reader<'a> {
             [0x5a] => usize::try_from(u32::from_be_bytes(*self.array()?)).ok()?,
             _ => return None,
         };
-        let is_shortest = before - self.rest.len() == head_size(length);
-        if is_shortest { self.take(length) } else { None }
+        (before - self.rest.len() == head_size(length)).then_some(length)
     }
 }
 

@@ -14,37 +14,60 @@ use crate::memory::slot::Slot;
 /// The content key of one session, in locked memory.
 pub(super) type ContentKey = Slot<LessSafeKey>;
 
-/// What content keys are for. It separates messages from anything else made with the same key and salt.
-const USE: &[u8] = b"message";
+/// What a content key is for. It separates messages from streams made with the same key and salt.
+#[derive(Clone, Copy)]
+pub(super) enum Use {
+    Message,
+    Stream,
+}
 
-/// ["keystead/commit/1", "message", …; the kid follows.
-const COMMIT: &[u8; 27] = b"\x83\x71keystead/commit/1\x67message";
+impl Use {
+    /// The name as a CBOR text string. A byte string of the same length differs in the head alone.
+    fn text(self) -> &'static [u8] {
+        match self {
+            Use::Message => b"\x67message",
+            Use::Stream => b"\x66stream",
+        }
+    }
+
+    fn name(self) -> &'static [u8] {
+        &self.text()[1..]
+    }
+}
+
+/// ["keystead/commit/1", …; the use and the kid follow.
+const COMMIT: &[u8; 19] = b"\x83\x71keystead/commit/1";
 
 /// [A256GCM, [nil, nil, nil], [nil, nil, nil], [256, …; the recipient's protected header and the use follow.
 const KDF_CONTEXT: [u8; 14] = [0x84, 0x03, 0x83, 0xf6, 0xf6, 0xf6, 0x83, 0xf6, 0xf6, 0xf6, 0x83, 0x19, 0x01, 0x00];
 
-/// Derives the content key of a new session, and the recipients that its messages end with.
-pub(super) fn to_encrypt(material: &[u8; 32], id: &[u8], salt: &[u8; SALT_SIZE]) -> Result<(ContentKey, Vec<u8>)> {
+/// Derives the content key of a new session or stream, and the recipients that its messages or its header end with.
+pub(super) fn to_encrypt(
+    material: &[u8; 32],
+    purpose: Use,
+    id: &[u8],
+    salt: &[u8; SALT_SIZE],
+) -> Result<(ContentKey, Vec<u8>)> {
     let mut protected = Vec::new();
     let key = in_a_slot(|| {
         let prk = extract(material, salt);
-        protected = message::protected(id, &commitment(&prk, id)?);
-        content_key(&prk, &protected)
+        protected = message::protected(id, &commitment(&prk, purpose, id)?);
+        content_key(&prk, purpose, &protected)
     })?;
     let recipients = message::recipients(&protected, salt);
     Ok((key, recipients))
 }
 
-/// Derives the content key of the session that a message names, if the message is committed to this key.
-pub(super) fn to_decrypt(material: &[u8; 32], recipient: &Recipient<'_>) -> Result<ContentKey> {
+/// Derives the content key that a message or the header of a stream names, if it is committed to this key.
+pub(super) fn to_decrypt(material: &[u8; 32], purpose: Use, recipient: &Recipient<'_>) -> Result<ContentKey> {
     in_a_slot(|| {
         let prk = extract(material, recipient.salt);
         // AES-GCM alone would accept a ciphertext made to open under two keys.
-        let is_committed = commitment(&prk, recipient.id)?.ct_eq(recipient.commitment);
+        let is_committed = commitment(&prk, purpose, recipient.id)?.ct_eq(recipient.commitment);
         if !bool::from(is_committed) {
             return Err(not_authentic());
         }
-        content_key(&prk, recipient.protected)
+        content_key(&prk, purpose, recipient.protected)
     })
 }
 
@@ -64,18 +87,18 @@ fn extract(material: &[u8; 32], salt: &[u8; SALT_SIZE]) -> Prk {
     Salt::new(HKDF_SHA256, salt).extract(material)
 }
 
-fn commitment(prk: &Prk, id: &[u8]) -> Result<[u8; COMMITMENT_SIZE]> {
+fn commitment(prk: &Prk, purpose: Use, id: &[u8]) -> Result<[u8; COMMITMENT_SIZE]> {
     let (head, head_size) = cbor::head(id.len());
-    let info = [COMMIT, &head[..head_size], id];
+    let info = [COMMIT, purpose.text(), &head[..head_size], id];
     let mut commitment = [0; COMMITMENT_SIZE];
     prk.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut commitment)).map_err(|_| too_long())?;
     Ok(commitment)
 }
 
-fn content_key(prk: &Prk, protected: &[u8]) -> Result<LessSafeKey> {
+fn content_key(prk: &Prk, purpose: Use, protected: &[u8]) -> Result<LessSafeKey> {
     let (head, head_size) = cbor::head(protected.len());
-    let (use_head, use_head_size) = cbor::head(USE.len());
-    let info = [&KDF_CONTEXT, &head[..head_size], protected, &use_head[..use_head_size], USE];
+    let (use_head, use_head_size) = cbor::head(purpose.name().len());
+    let info = [&KDF_CONTEXT, &head[..head_size], protected, &use_head[..use_head_size], purpose.name()];
     let okm = prk.expand(&info, &AES_256_GCM).map_err(|_| too_long())?;
     Ok(LessSafeKey::new(UnboundKey::from(okm)))
 }

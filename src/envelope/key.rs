@@ -4,9 +4,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::derivation::Use;
 use super::message::{self, IV_SIZE, MAX_PLAINTEXT, Parts, SALT_SIZE};
 use super::session::{Session, Sessions};
-use super::{KeyId, aead, derivation, opened};
+use super::stream::{self, Decryptor, Encryptor};
+use super::{KeyId, aead, derivation, opened, session};
 use crate::error::{Code, Error, Result};
 use crate::memory::slot::Slot;
 use crate::platform::{self, ProcessStamp};
@@ -112,10 +114,38 @@ impl Key {
         }
         let size = parts.ciphertext.len();
         let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
-        let key = derivation::to_decrypt(&self.material, &recipient)?;
+        let key = derivation::to_decrypt(&self.material, Use::Message, &recipient)?;
         aead::open(&key, parts, aad, out)?;
         opened::keep(self.owner, parts.recipients, key);
         Ok(())
+    }
+
+    /// Begins a stream: an encrypted file or pipe of any length. `aad` is what the stream belongs to.
+    ///
+    /// The encryptor goes on to its end when this key is gone. `InvalidArgument` above [`stream::MAX_AAD`], `Forked`,
+    /// `System`, `MemoryExhausted`.
+    pub fn encrypt_stream(&self, aad: &[u8]) -> Result<Encryptor> {
+        self.check_process()?;
+        stream::check_aad(aad)?;
+        let salt = session::fresh_salt(std::process::id())?;
+        let (key, recipients) = derivation::to_encrypt(&self.material, Use::Stream, self.kid.as_bytes(), &salt)?;
+        Encryptor::new(key, &recipients, aad)
+    }
+
+    /// Begins to decrypt the stream that begins with `start`: at least its first [`stream::MAX_HEADER`] bytes, or
+    /// all of a shorter one. [`Decryptor::header_size`] says how many of them were the header.
+    ///
+    /// `WrongKey` if the stream names another key or version, `NotAuthentic` if it is no stream of this key and
+    /// `aad`, `InvalidArgument`, `Forked`, `MemoryExhausted`.
+    pub fn decrypt_stream(&self, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
+        self.check_process()?;
+        stream::check_aad(aad)?;
+        let header = stream::parse(start)?;
+        if header.recipient.id != self.kid.as_bytes() {
+            return Err(message::wrong_key(&header.recipient, &self.id));
+        }
+        let key = derivation::to_decrypt(&self.material, Use::Stream, &header.recipient)?;
+        Decryptor::new(key, &header, aad)
     }
 
     /// Drops all sessions, so that nothing made after a snapshot repeats what was made before it.

@@ -16,7 +16,7 @@ pub(super) const TAG_SIZE: usize = 16;
 pub(super) const COMMITMENT_SIZE: usize = 32;
 
 /// Tag 96, an array of four, protected {alg: A256GCM}, unprotected {IV: 12 bytes}.
-const FRONT: [u8; 10] = [0xd8, 0x60, 0x84, 0x43, 0xa1, 0x01, 0x03, 0xa1, 0x05, 0x4c];
+pub(super) const FRONT: [u8; 10] = [0xd8, 0x60, 0x84, 0x43, 0xa1, 0x01, 0x03, 0xa1, 0x05, 0x4c];
 /// Where the ciphertext's head begins.
 const HEAD_AT: usize = FRONT.len() + IV_SIZE;
 
@@ -32,13 +32,13 @@ const SALT: [u8; 3] = [0xa1, 0x33, 0x50];
 const NO_CIPHERTEXT: [u8; 1] = [0x40];
 
 /// How many bytes the recipients take for an id of `id_size` bytes.
-pub(super) fn recipients_size(id_size: usize) -> usize {
+pub(super) const fn recipients_size(id_size: usize) -> usize {
     let protected = PROTECTED.len() + cbor::head_size(id_size) + id_size + COMMITMENT.len() + COMMITMENT_SIZE;
     RECIPIENTS.len() + cbor::head_size(protected) + protected + SALT.len() + SALT_SIZE + NO_CIPHERTEXT.len()
 }
 
 /// The size of the message for a plaintext of `n` bytes, at most [`MAX_PLAINTEXT`].
-pub(super) fn size(n: usize, recipients_size: usize) -> usize {
+pub(super) const fn size(n: usize, recipients_size: usize) -> usize {
     let ciphertext = n + TAG_SIZE;
     HEAD_AT + cbor::head_size(ciphertext) + ciphertext + recipients_size
 }
@@ -105,7 +105,7 @@ pub(super) fn parse(message: &[u8]) -> Result<Parts<'_>> {
 }
 
 #[inline]
-fn parts(message: &[u8]) -> Option<Parts<'_>> {
+pub(super) fn parts(message: &[u8]) -> Option<Parts<'_>> {
     let mut reader = Reader { rest: message };
     reader.expect(&FRONT)?;
     let iv = reader.array()?;
@@ -116,11 +116,15 @@ fn parts(message: &[u8]) -> Option<Parts<'_>> {
 impl<'a> Parts<'a> {
     /// Takes the recipients apart if there is one, in the one accepted encoding.
     pub fn recipient(&self) -> Result<Recipient<'a>> {
-        recipient(self.recipients).ok_or_else(not_authentic)
+        match recipient(self.recipients) {
+            Some((recipient, [])) => Ok(recipient),
+            _ => Err(not_authentic()),
+        }
     }
 }
 
-fn recipient(recipients: &[u8]) -> Option<Recipient<'_>> {
+/// The recipient at the front of `recipients`, and what follows it.
+pub(super) fn recipient(recipients: &[u8]) -> Option<(Recipient<'_>, &[u8])> {
     let mut reader = Reader { rest: recipients };
     reader.expect(&RECIPIENTS)?;
     let protected = reader.bytes()?;
@@ -134,12 +138,12 @@ fn recipient(recipients: &[u8]) -> Option<Recipient<'_>> {
     inner.expect(&COMMITMENT)?;
     let commitment = inner.array()?;
 
-    let is_all = reader.rest.is_empty() && inner.rest.is_empty();
-    (is_all && identity::split(id).is_some()).then_some(Recipient { protected, id, commitment, salt })
+    let is_valid = inner.rest.is_empty() && identity::split(id).is_some();
+    is_valid.then_some((Recipient { protected, id, commitment, salt }, reader.rest))
 }
 
 impl Recipient<'_> {
-    fn key_id(&self) -> Result<KeyId> {
+    pub fn key_id(&self) -> Result<KeyId> {
         let (name, version) = identity::split(self.id).ok_or_else(not_authentic)?;
         Ok(KeyId { name: name.to_owned(), version })
     }
@@ -150,8 +154,8 @@ impl Recipient<'_> {
 pub(super) fn not_authentic() -> Error {
     Error::new(
         Code::NotAuthentic,
-        "the message was not decrypted: it was altered or cut, belongs to other associated data, or is no message; \
-         give the bytes and the associated data exactly as they were when it was encrypted",
+        "nothing was decrypted: the message or stream was altered or cut, belongs to other associated data, or is \
+         something else; give the bytes and the associated data exactly as they were when it was encrypted",
     )
 }
 
@@ -210,6 +214,6 @@ pub fn inspect(message: &[u8]) -> Result<Inspection> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Messages: what is written for a plaintext, and the keys that write it. Pure: no network, no files.
+//! Messages and streams: what is written for a plaintext, and the keys that write it. Pure: no network, no files.
 //!
 //! `docs/FORMAT.md` specifies the bytes.
 
@@ -7,11 +7,13 @@
 pub mod identity;
 pub mod key;
 pub mod message;
+pub mod stream;
 
 mod aead;
 mod cbor;
 mod derivation;
 mod opened;
+mod segment;
 mod session;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use arc_swap::{ArcSwapOption, Guard};
 use ring::digest;
 use zeroize::Zeroize;
 
-use super::derivation::{self, ContentKey};
+use super::derivation::{self, ContentKey, Use};
 use super::message::{IV_SIZE, SALT_SIZE};
 use crate::error::{Code, Error, Result};
 use crate::platform;
@@ -43,7 +43,7 @@ struct Spent(AtomicU64);
 
 impl Session {
     pub fn new(material: &[u8; 32], id: &[u8], salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
-        let (key, recipients) = derivation::to_encrypt(material, id, salt)?;
+        let (key, recipients) = derivation::to_encrypt(material, Use::Message, id, salt)?;
         Ok(Session { spent: Spent(AtomicU64::new(0)), born: now, key, recipients })
     }
 
@@ -150,12 +150,12 @@ impl Sessions {
     }
 }
 
-/// 128 bits that no other session has. Several sources, so that a clone of the machine or a generator that
+/// 128 bits that no other session or stream has. Several sources, so that a clone of the machine or a generator that
 /// repeats itself does not repeat a salt.
-fn fresh_salt(process: u32) -> Result<[u8; SALT_SIZE]> {
+pub(super) fn fresh_salt(process: u32) -> Result<[u8; SALT_SIZE]> {
     let mut seed = [0; 32];
     platform::fill_random(&mut seed).map_err(|error| {
-        Error::new(Code::System, format!("no salt for a new session: getrandom failed ({error}); try again"))
+        Error::new(Code::System, format!("no salt for a new session or stream: getrandom failed ({error}); try again"))
     })?;
     let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let mut sources = digest::Context::new(&digest::SHA256);
