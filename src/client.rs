@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::audit::AuditTrail;
 use crate::cluster::{Cluster, Health, Journal, Server, State};
 use crate::config::{self, Config};
+use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, message};
 use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Key};
@@ -112,17 +113,25 @@ impl Client {
     /// [`Client::key`], and `NotAuthentic`, `WrongKey`, `BufferTooSmall`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], expect: &str, out: &mut [u8]) -> Result<usize> {
         let parts = self.live()?;
-        let expected = Pattern::parse(expect)?;
-        let id = message::key_id(message)?;
-        if !expected.matches(&id.name) {
-            let message = format!("the message names key {id}, and {expect:?} was expected; it belongs elsewhere");
-            return Err(Error::new(Code::WrongKey, message));
-        }
+        let id = expected("message", expect, || message::key_id(message))?;
         let needed = message::decrypted_size(message)?;
         if out.len() < needed {
             return Err(Error::buffer_too_small(needed));
         }
         parts.keys.decrypt(&id, message, aad, out)
+    }
+
+    /// Begins to decrypt the stream that begins with `start` (at least its first [`stream::MAX_HEADER`] bytes, or all of
+    /// a shorter one), with the key that it names, if that name matches `expect` as in [`Client::decrypt`].
+    ///
+    /// What follows the header, whose size [`Decryptor::header_size`] tells, is for [`Decryptor::update`]. The decryptor
+    /// keeps its key to the end of the stream, also when this client is closed. Blocks unless the key is cached.
+    ///
+    /// Errors: as [`Client::key`], and `NotAuthentic`, `WrongKey`.
+    pub fn decrypt_stream(&self, start: &[u8], aad: &[u8], expect: &str) -> Result<Decryptor> {
+        let parts = self.live()?;
+        let id = expected("stream", expect, || stream::key_id(start))?;
+        parts.keys.decrypt_stream(&id, start, aad)
     }
 
     /// Every version of every key that the key servers know under our naming. Blocks.
@@ -250,6 +259,17 @@ fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration) -> Result<()> {
             format!("the thread that keeps keys verified could not start: {error}; raise the limit on threads");
         Error::new(Code::System, message)
     })
+}
+
+/// The key that data names, if it is one that `expect` allows.
+fn expected(kind: &str, expect: &str, named: impl FnOnce() -> Result<KeyId>) -> Result<KeyId> {
+    let pattern = Pattern::parse(expect)?;
+    let id = named()?;
+    if pattern.matches(&id.name) {
+        return Ok(id);
+    }
+    let message = format!("the {kind} names key {id}, and {expect:?} was expected; it belongs elsewhere");
+    Err(Error::new(Code::WrongKey, message))
 }
 
 fn forked() -> Error {

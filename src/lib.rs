@@ -2,7 +2,8 @@
 //!
 //! A [`client::Client`] is one opened configuration: its key servers, key cache, log and audit trail. It
 //! hands out keys; a key encrypts and decrypts with the CPU alone. What it writes is a *message*: a
-//! COSE_Encrypt object that names its key and version (`docs/FORMAT.md`).
+//! COSE_Encrypt object that names its key and version, or for files and pipes of any length a *stream*
+//! (`docs/FORMAT.md`).
 //!
 //! Modules are layers. Each names only those above it in the list below, so data travels down and
 //! results travel up.

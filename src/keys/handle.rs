@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::now;
+use crate::envelope::stream::{Decryptor, Encryptor};
 use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
 use crate::kmip::State;
@@ -76,6 +77,16 @@ impl Key {
         let current = self.0.current.load();
         let version = current.as_ref().ok_or_else(|| self.0.gone())?;
         version.decrypt(message, aad, out)
+    }
+
+    /// Begins a stream with the newest version that is known. The stream keeps that version to its end. Does not block.
+    ///
+    /// Errors: `InvalidArgument` (too long an `aad`), `KeyState`, `KeyStale`, `System`, `MemoryExhausted`, `Closed`, `Forked`.
+    pub fn encrypt_stream(&self, aad: &[u8]) -> Result<Encryptor> {
+        let current = self.0.current.load();
+        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+        version.may_encrypt()?;
+        version.key.encrypt_stream(aad)
     }
 
     pub(super) fn handle(&self) -> &Handle {
@@ -171,11 +182,13 @@ impl Version {
     }
 
     pub(super) fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        match self.state() {
-            State::Active | State::Deactivated => self.check_stale()?,
-            state => return Err(self.refuse("decrypt", state)),
-        }
+        self.may_decrypt()?;
         self.key.decrypt(message, aad, out)
+    }
+
+    pub(super) fn decrypt_stream(&self, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
+        self.may_decrypt()?;
+        self.key.decrypt_stream(start, aad)
     }
 
     pub(super) fn check_stale(&self) -> Result<()> {
@@ -195,6 +208,13 @@ impl Version {
         match self.state() {
             State::Active => self.check_stale(),
             state => Err(self.refuse("encrypt", state)),
+        }
+    }
+
+    fn may_decrypt(&self) -> Result<()> {
+        match self.state() {
+            State::Active | State::Deactivated => self.check_stale(),
+            state => Err(self.refuse("decrypt", state)),
         }
     }
 

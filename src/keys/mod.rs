@@ -19,6 +19,7 @@ pub use handle::Key;
 
 use crate::cluster::{Cluster, Subject};
 use crate::config::{self, Policy};
+use crate::envelope::stream::Decryptor;
 use crate::envelope::{self, KeyId, is_valid_name};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Deadline, Get};
@@ -89,6 +90,11 @@ impl Keys {
     /// Decrypts with the key that the message names. Blocks unless that key is cached.
     pub fn decrypt(&self, id: &KeyId, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         self.version(id)?.decrypt(message, aad, out)
+    }
+
+    /// Begins to decrypt a stream with the key that it names. Blocks unless that key is cached.
+    pub fn decrypt_stream(&self, id: &KeyId, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
+        self.version(id)?.decrypt_stream(start, aad)
     }
 
     /// Verifies every cached key whose last verification is older than three quarters of `ttl`, so that a
