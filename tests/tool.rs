@@ -21,9 +21,12 @@ fn tool(config: Option<&Path>, arguments: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the tool was built");
-    // A command that fails early does not read its input.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // A command that works piece by piece writes before it has read all; one that fails early does not read.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().unwrap()
+    })
 }
 
 fn succeed(config: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
@@ -103,6 +106,42 @@ fn what_was_encrypted_is_decrypted_through_pipes_and_files() {
 
     let said = json(&succeed(config, &["inspect", "--json", encrypted], b""));
     assert_eq!((&said["key"], &said["plaintext_size"]), (&"orders/1".into(), &plaintext.len().into()));
+}
+
+#[test]
+fn large_input_becomes_a_stream_and_a_broken_one_leaves_no_file() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let plaintext: Vec<u8> = (0..3_000_000_u32).map(|n| (n * 31 % 251) as u8).collect();
+    let stream = succeed(config, &["encrypt", "--key", "orders", "--aad", "backup"], &plaintext);
+    assert!(succeed(config, &["decrypt", "--key", "ord*", "--aad", "backup"], &stream) == plaintext);
+    for (n, kind) in [(65_536, "message"), (65_537, "stream")] {
+        let encrypted = succeed(config, &["encrypt", "--key", "orders"], &plaintext[..n]);
+        let said = json(&succeed(config, &["inspect", "--json"], &encrypted));
+        assert_eq!((&said["kind"], &said["plaintext_size"]), (&kind.into(), &n.into()));
+        assert!(succeed(config, &["decrypt"], &encrypted) == plaintext[..n]);
+    }
+
+    let (encrypted, decrypted) = (servers.dir.join("backup.cose"), servers.dir.join("backup"));
+    let (encrypted, decrypted) = (encrypted.to_str().unwrap(), decrypted.to_str().unwrap());
+    std::fs::write(encrypted, &stream).unwrap();
+    let text = String::from_utf8(succeed(config, &["inspect", encrypted], b"")).unwrap();
+    for part in ["stream", "orders/1", "46", "3000000 bytes"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    let decrypt = ["decrypt", "--aad", "backup", "-i", encrypted, "-o", decrypted];
+    succeed(config, &decrypt, b"");
+    assert!(std::fs::read(decrypted).unwrap() == plaintext);
+    std::fs::remove_file(decrypted).unwrap();
+
+    std::fs::write(encrypted, &stream[..stream.len() - 1]).unwrap();
+    assert!(fail(Some(config), &decrypt, b"").contains("incomplete"));
+    // To a pipe the genuine beginning has gone before the end is found to be missing.
+    let output = tool(Some(config), &["decrypt", "--aad", "backup"], &stream[..stream.len() - 1]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(plaintext.starts_with(&output.stdout) && output.stdout.len() < plaintext.len());
+    assert!(!std::path::Path::new(decrypted).exists());
 }
 
 #[test]

@@ -10,47 +10,120 @@ use std::path::{Path, PathBuf};
 use keystead::{Code, Error, Result};
 use zeroize::Zeroizing;
 
-/// Reads a file, or standard input, to its end.
-pub fn read(path: Option<&Path>) -> Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    match path {
-        Some(path) => File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)),
-        None => std::io::stdin().lock().read_to_end(&mut bytes),
-    }
-    .map_err(|error| fault("read", path, "standard input", &error))?;
-    Ok(bytes)
+/// A file, or standard input, read piece by piece.
+pub struct Input {
+    source: Box<dyn Read>,
+    name: String,
+    size: Option<u64>,
 }
 
-/// Writes a file, or standard output. A file appears with its whole content or not at all, readable by its owner only.
-pub fn write(path: Option<&Path>, bytes: &[u8]) -> Result<()> {
-    match path {
-        Some(path) => replace(path, bytes),
-        None => {
-            let mut out = std::io::stdout().lock();
-            out.write_all(bytes).and_then(|()| out.flush())
+impl Input {
+    pub fn open(path: Option<&Path>) -> Result<Input> {
+        let Some(path) = path else {
+            return Ok(Input { source: Box::new(std::io::stdin().lock()), name: "standard input".into(), size: None });
+        };
+        let name = path.display().to_string();
+        let opened = File::open(path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        let (file, metadata) = opened.map_err(|error| fault("read", &name, &error))?;
+        let size = metadata.is_file().then_some(metadata.len());
+        Ok(Input { source: Box::new(file), name, size })
+    }
+
+    /// The size of all of it, where that is known beforehand.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// Reads until `buffer` is full or the input ends, and returns how much that was.
+    pub fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.source.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(fault("read", &self.name, &error)),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Everything that is left behind `start`, but no more than `limit` bytes and one.
+    pub fn rest(&mut self, start: &[u8], limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+        let mut bytes = Zeroizing::new(start.to_vec());
+        let limit = (limit + 1).saturating_sub(start.len()) as u64;
+        let read = (&mut self.source).take(limit).read_to_end(&mut bytes);
+        read.map_err(|error| fault("read", &self.name, &error))?;
+        Ok(bytes)
+    }
+
+    /// How many bytes are left.
+    pub fn count_rest(&mut self) -> Result<u64> {
+        std::io::copy(&mut self.source, &mut std::io::sink()).map_err(|error| fault("read", &self.name, &error))
+    }
+}
+
+/// A file, or standard output, written piece by piece. A file appears when all of it was written, or not at all,
+/// readable by its owner only.
+pub struct Output {
+    sink: Box<dyn Write>,
+    name: String,
+    /// Where the file is while it is written, and where it belongs.
+    places: Option<(PathBuf, PathBuf)>,
+    file: Option<File>,
+}
+
+impl Output {
+    pub fn create(path: Option<&Path>) -> Result<Output> {
+        let Some(path) = path else {
+            let sink = Box::new(std::io::stdout().lock());
+            return Ok(Output { sink, name: "standard output".into(), places: None, file: None });
+        };
+        let name = path.display().to_string();
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(format!(".{}.partial", std::process::id()));
+        let partial = PathBuf::from(partial);
+        let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
+        let file = created.and_then(|file| file.try_clone().map(|clone| (file, clone)));
+        let (file, sink) = file.map_err(|error| fault("write", &name, &error))?;
+        Ok(Output { sink: Box::new(sink), name, places: Some((partial, path.to_owned())), file: Some(file) })
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write_all(bytes).map_err(|error| fault("write", &self.name, &error))
+    }
+
+    /// Ends the output. Without it a file never appears.
+    pub fn commit(mut self) -> Result<()> {
+        self.try_commit().map_err(|error| fault("write", &self.name, &error))
+    }
+
+    fn try_commit(&mut self) -> std::io::Result<()> {
+        self.sink.flush()?;
+        if let (Some(file), Some((partial, place))) = (&self.file, &self.places) {
+            file.sync_all()?;
+            std::fs::rename(partial, place)?;
+            self.places = None;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Some((partial, _)) = &self.places {
+            let _ = std::fs::remove_file(partial);
         }
     }
-    .map_err(|error| fault("write", path, "standard output", &error))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
-    let partial = PathBuf::from(partial);
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(&partial, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
-    written
+/// Writes to standard output.
+pub fn print(text: &str) -> Result<()> {
+    let mut output = Output::create(None)?;
+    output.write(text.as_bytes())?;
+    output.commit()
 }
 
-fn fault(what: &str, path: Option<&Path>, otherwise: &str, error: &std::io::Error) -> Error {
-    let place = path.map_or(otherwise.to_owned(), |path| path.display().to_string());
-    Error::new(Code::System, format!("could not {what} {place}: {error}"))
+fn fault(what: &str, name: &str, error: &std::io::Error) -> Error {
+    Error::new(Code::System, format!("could not {what} {name}: {error}"))
 }

@@ -7,7 +7,9 @@
 mod files;
 mod keys;
 mod messages;
+mod progress;
 mod show;
+mod streams;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,11 +36,11 @@ enum Command {
     /// Create, list, rotate and revoke named keys on the key servers
     #[command(subcommand)]
     Key(keys::Command),
-    /// Encrypt standard input, or a file, into a message
+    /// Encrypt standard input, or a file: up to 64 KiB into a message, more into a stream
     Encrypt(messages::Encrypt),
-    /// Decrypt a message with the key that it names
+    /// Decrypt a message or a stream with the key that it names
     Decrypt(messages::Decrypt),
-    /// Show what a message says of itself; no key and no configuration needed
+    /// Show what a message or a stream says of itself; no key and no configuration needed
     Inspect(messages::Inspect),
     /// Work with logs and audit trails
     #[command(subcommand)]

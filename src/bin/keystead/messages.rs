@@ -5,11 +5,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use keystead::envelope::message;
-use keystead::{Client, Code, Error, Result};
+use keystead::client::Key;
+use keystead::envelope::{MAX_PLAINTEXT, message, stream};
+use keystead::{Client, Result};
 use zeroize::Zeroizing;
 
-use crate::{files, show};
+use crate::files::{Input, Output};
+use crate::{show, streams};
 
 #[derive(Args)]
 pub struct Encrypt {
@@ -29,10 +31,10 @@ pub struct Encrypt {
 
 #[derive(Args)]
 pub struct Decrypt {
-    /// Refuse messages of other keys: a name, or a prefix followed by `*`
+    /// Refuse messages and streams of other keys: a name, or a prefix followed by `*`
     #[arg(long, value_name = "PATTERN", default_value = "*")]
     key: String,
-    /// The associated data given when the message was made
+    /// The associated data given to encrypt
     #[arg(long, value_name = "TEXT", default_value = "")]
     aad: String,
     /// Read from this file instead of standard input
@@ -45,35 +47,75 @@ pub struct Decrypt {
 
 #[derive(Args)]
 pub struct Inspect {
-    /// The message; standard input if absent
+    /// The message or stream; standard input if absent
     file: Option<PathBuf>,
 }
 
+/// A larger input becomes a stream. Whoever makes or reads many messages has them in memory as a whole.
+const MAX_MESSAGE: usize = 65_536;
+/// More than what surrounds the ciphertext of any message.
+const OVERHEAD: usize = 2 * stream::MAX_HEADER;
+const MAX_ENCRYPTED: usize = MAX_PLAINTEXT + OVERHEAD;
+
 pub fn encrypt(command: &Encrypt, client: &Client) -> Result<()> {
-    let plaintext = files::read(command.input.as_deref())?;
+    let mut input = Input::open(command.input.as_deref())?;
+    let mut start = Zeroizing::new(vec![0; MAX_MESSAGE + 1]);
+    let size = input.fill(&mut start)?;
+    let (start, aad) = (&start[..size], command.aad.as_bytes());
     let key = client.key(&command.key)?;
-    let too_large = || {
-        let message = format!("the input has {} bytes, more than one message holds; split it", plaintext.len());
-        Error::new(Code::InvalidArgument, message)
-    };
-    let mut out = vec![0; key.encrypted_size(plaintext.len()).ok_or_else(too_large)?];
-    let size = key.encrypt(&plaintext, command.aad.as_bytes(), &mut out)?;
-    files::write(command.output.as_deref(), &out[..size])
+    let mut output = Output::create(command.output.as_deref())?;
+    if size > MAX_MESSAGE {
+        streams::encrypt(key.encrypt_stream(aad)?, start, &mut input, &mut output)?;
+    } else {
+        output.write(&message_of(&key, start, aad)?)?;
+    }
+    output.commit()
+}
+
+fn message_of(key: &Key, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
+    let mut out = vec![0; plaintext.len() + OVERHEAD];
+    let size = key.encrypt(plaintext, aad, &mut out)?;
+    out.truncate(size);
+    Ok(out)
 }
 
 pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
-    let message = files::read(command.input.as_deref())?;
-    let size = message::decrypted_size(&message)?;
-    let mut out = Zeroizing::new(vec![0; size]);
-    let size = client.decrypt(&message, command.aad.as_bytes(), &command.key, &mut out)?;
-    files::write(command.output.as_deref(), &out[..size])
+    let mut input = Input::open(command.input.as_deref())?;
+    let mut start = vec![0; stream::MAX_HEADER];
+    let size = input.fill(&mut start)?;
+    let (start, aad) = (&start[..size], command.aad.as_bytes());
+    let mut output = Output::create(command.output.as_deref())?;
+    if stream::is_stream(start) {
+        let decryptor = client.decrypt_stream(start, aad, &command.key)?;
+        let start = &start[decryptor.header_size()..];
+        streams::decrypt(decryptor, start, &mut input, &mut output)?;
+    } else {
+        let message = input.rest(start, MAX_ENCRYPTED)?;
+        let mut out = Zeroizing::new(vec![0; message::decrypted_size(&message)?]);
+        let size = client.decrypt(&message, aad, &command.key, &mut out)?;
+        output.write(&out[..size])?;
+    }
+    output.commit()
 }
 
 pub fn inspect(command: &Inspect, json: bool) -> Result<()> {
-    let inspection = message::inspect(&files::read(command.file.as_deref())?)?;
-    if json {
-        return show::json(&inspection);
+    let mut input = Input::open(command.file.as_deref())?;
+    let mut start = vec![0; stream::MAX_HEADER];
+    let size = input.fill(&mut start)?;
+    let start = &start[..size];
+    if !stream::is_stream(start) {
+        let inspection = message::inspect(&input.rest(start, MAX_ENCRYPTED)?)?;
+        return if json { show::json(&inspection) } else { show_message(&inspection) };
     }
+    let size = match input.size() {
+        Some(size) => size,
+        None => start.len() as u64 + input.count_rest()?,
+    };
+    let inspection = stream::inspect(start, size)?;
+    if json { show::json(&inspection) } else { show_stream(&inspection) }
+}
+
+fn show_message(inspection: &message::Inspection) -> Result<()> {
     let rows = [
         ["kind", inspection.kind],
         ["key", &inspection.key],
@@ -82,6 +124,22 @@ pub fn inspect(command: &Inspect, json: bool) -> Result<()> {
         ["size", &format!("{} bytes", inspection.size)],
         ["plaintext", &format!("{} bytes", inspection.plaintext_size)],
         ["IV", &inspection.iv],
+        ["salt", &inspection.salt],
+        ["key commitment", &inspection.key_commitment],
+    ]
+    .map(|row| row.map(String::from));
+    show::text(&show::columns(&rows))
+}
+
+fn show_stream(inspection: &stream::Inspection) -> Result<()> {
+    let rows = [
+        ["kind", inspection.kind],
+        ["key", &inspection.key],
+        ["algorithm", inspection.algorithm],
+        ["key derivation", inspection.key_derivation],
+        ["size", &format!("{} bytes", inspection.size)],
+        ["segments", &inspection.segments.to_string()],
+        ["plaintext", &format!("{} bytes", inspection.plaintext_size)],
         ["salt", &inspection.salt],
         ["key commitment", &inspection.key_commitment],
     ]

@@ -17,7 +17,7 @@ pub fn json<T: Serialize>(value: &T) -> Result<()> {
 }
 
 pub fn text(text: &str) -> Result<()> {
-    files::write(None, text.as_bytes())
+    files::print(text)
 }
 
 pub fn failed(error: serde_json::Error) -> Error {
