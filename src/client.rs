@@ -152,6 +152,13 @@ impl Client {
         Ok(())
     }
 
+    /// Asks every key server whether it answers, for [`Client::status`]. Blocks until the slowest has, or the deadline.
+    pub fn probe_servers(&self) -> Result<()> {
+        let parts = self.live()?;
+        parts.cluster.probe(parts.cluster.deadline());
+        Ok(())
+    }
+
     /// What the client knows of itself and its servers. Does not block.
     pub fn status(&self) -> Result<Status> {
         let parts = self.live()?;
@@ -325,6 +332,8 @@ pub struct ServerStatus {
     pub kmip_version: Option<String>,
     pub last_error: Option<String>,
     pub latency_microseconds: Option<u64>,
+    /// When the certificate that we show it ends, in seconds since 1970.
+    pub client_certificate_ends: i64,
 }
 
 impl ServerStatus {
@@ -342,6 +351,7 @@ impl ServerStatus {
             kmip_version: kmip_version.map(|version| version.to_string()),
             last_error,
             latency_microseconds: latency.map(|latency| latency.as_micros() as u64),
+            client_certificate_ends: server.certificate_ends(),
         }
     }
 }

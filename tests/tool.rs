@@ -177,6 +177,23 @@ fn a_failed_command_leaves_no_file_and_says_why_in_its_first_line() {
 }
 
 #[test]
+fn status_says_of_every_server_whether_it_answers_and_why_not() {
+    let mut servers = KeyServers::start(2);
+    let names: Vec<String> = servers.servers.iter().map(|server| format!("{}:{}", server.host, server.port)).collect();
+    servers.kill("secondary");
+    let status = json(&succeed(&servers.config, &["status", "--json"], b""));
+    let of = |index: usize| &status["servers"][index];
+    assert_eq!((&of(0)["server"], &of(0)["state"]), (&names[0].as_str().into(), &"healthy".into()));
+    assert_eq!((&of(1)["server"], &of(1)["state"]), (&names[1].as_str().into(), &"resting".into()));
+    assert!(of(1)["last_error"].as_str().unwrap().contains("refused"), "{status}");
+    assert!(of(0)["client_certificate_ends"].as_i64() > Some(0) && of(0)["latency_microseconds"].as_i64() > Some(0));
+    let text = String::from_utf8(succeed(&servers.config, &["status"], b"")).unwrap();
+    assert!(text.starts_with("SERVER") && text.contains("refused"), "{text}");
+    servers.kill("primary");
+    assert_eq!(tool(Some(&servers.config), &["status"], b"").status.code(), Some(1));
+}
+
+#[test]
 fn usage_is_status_2() {
     for arguments in [&["frobnicate"][..], &["encrypt"], &["key"], &["log", "verify"], &[]] {
         assert_eq!(tool(None, arguments, b"").status.code(), Some(2), "{arguments:?}");

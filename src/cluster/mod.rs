@@ -16,7 +16,7 @@ pub use server::{Health, Server, State};
 
 use crate::config::{Config, Failover};
 use crate::error::{Attempt, Code, Error, Result};
-use crate::kmip::{Deadline, Failure};
+use crate::kmip::{Deadline, DiscoverVersions, Failure};
 use crate::log::{Severity, catalogue};
 use journal::Reached;
 use server::Change;
@@ -168,6 +168,17 @@ impl Cluster {
             self.journal.operation(server, *subject, operation, answer, reached);
         }
         exchange.result
+    }
+
+    /// Asks every server, all at once, whether it answers; [`Server::health`] tells what came of it. Blocks.
+    ///
+    /// A server of version 1.0 refuses the question, which is an answer.
+    pub fn probe(&self, deadline: Deadline) {
+        std::thread::scope(|scope| {
+            for index in 0..self.servers.len() {
+                scope.spawn(move || self.call_on(index, &DiscoverVersions, Subject::default(), deadline));
+            }
+        });
     }
 
     /// Closes every warm connection.

@@ -23,6 +23,7 @@ pub struct Server {
     host: String,
     port: u16,
     user: String,
+    certificate_ends: i64,
     idle: Mutex<Vec<Idle>>,
     health: Mutex<Health>,
 }
@@ -76,6 +77,7 @@ impl Server {
             policy,
             host: config.host.clone(),
             port: config.port,
+            certificate_ends: config.tls.not_after,
             user: config.user.clone().unwrap_or_else(|| config.tls.common_name.clone()),
             idle: Mutex::default(),
             health: Mutex::default(),
@@ -101,6 +103,11 @@ impl Server {
     /// The KMIP user, else the common name of our certificate.
     pub fn user(&self) -> &str {
         &self.user
+    }
+
+    /// When our certificate ends, in seconds since 1970.
+    pub fn certificate_ends(&self) -> i64 {
+        self.certificate_ends
     }
 
     pub fn health(&self) -> Health {

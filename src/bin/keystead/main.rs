@@ -42,6 +42,8 @@ enum Command {
     Decrypt(messages::Decrypt),
     /// Show what a message or a stream says of itself; no key and no configuration needed
     Inspect(messages::Inspect),
+    /// Ask every key server whether it answers; fails if none does
+    Status,
     /// Work with logs and audit trails
     #[command(subcommand)]
     Log(LogCommand),
@@ -76,6 +78,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Encrypt(command) => with_client(config, |client| messages::encrypt(&command, client))?,
         Command::Decrypt(command) => with_client(config, |client| messages::decrypt(&command, client))?,
         Command::Inspect(command) => messages::inspect(&command, json)?,
+        Command::Status => return with_client(config, |client| show::status(client, json)),
         Command::Log(LogCommand::Verify { files }) => return show::verify(&files, json),
     }
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use keystead::{Error, Result};
+use keystead::client::ServerStatus;
+use keystead::{Client, Error, Result};
 use serde::Serialize;
 
 use crate::files;
@@ -35,6 +36,37 @@ pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
         out.push('\n');
     }
     out
+}
+
+/// Prints what every key server answered. Exit status 1 if none did.
+pub fn status(client: &Client, as_json: bool) -> Result<ExitCode> {
+    client.probe_servers()?;
+    let status = client.status()?;
+    if as_json {
+        json(&status)?;
+    } else {
+        text(&servers(&status.servers))?;
+    }
+    let is_served = status.servers.iter().any(|server| server.state == "healthy");
+    Ok(if is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn servers(servers: &[ServerStatus]) -> String {
+    let mut rows = vec![["SERVER", "STATE", "ADDRESS", "KMIP", "LATENCY", "OUR CERTIFICATE ENDS"].map(String::from)];
+    let dash = || "-".to_owned();
+    rows.extend(servers.iter().map(|server| {
+        [
+            server.server.clone(),
+            server.state.to_owned(),
+            server.address.clone().unwrap_or_else(dash),
+            server.kmip_version.clone().unwrap_or_else(dash),
+            server.latency_microseconds.map_or_else(dash, |micros| format!("{:.1} ms", micros as f64 / 1000.0)),
+            utc(server.client_certificate_ends),
+        ]
+    }));
+    let failed = servers.iter().filter(|server| server.state != "healthy");
+    let reasons = failed.filter_map(|server| Some(format!("\n{}\n", server.last_error.as_ref()?)));
+    columns(&rows) + &reasons.collect::<String>()
 }
 
 /// Prints what is wrong with a chain of records. Exit status 1 if anything is.
