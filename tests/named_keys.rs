@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use keyservers::KeyServers;
+use keyservers::{KeyServers, Kind};
 use keystead::client::{Creation, Key};
 use keystead::{Client, Code};
 
@@ -116,7 +116,19 @@ fn the_secondary_makes_and_serves_keys_when_the_primary_dies_and_the_trail_names
 
 #[test]
 fn sixteen_creators_of_one_name_end_with_one_active_key_that_all_share() {
-    let servers = KeyServers::start(2);
+    end_with_one_active_key(&KeyServers::start(2));
+}
+
+#[test]
+fn sixteen_creators_share_a_key_also_where_no_name_is_taken_twice() {
+    if Kind::Go.is_there() {
+        let mut servers = KeyServers::start_kind(Kind::Go, 2);
+        servers.refuse_used_names();
+        end_with_one_active_key(&servers);
+    }
+}
+
+fn end_with_one_active_key(servers: &KeyServers) {
     // With the harness's own, longer deadline: sixteen at once take their time on a busy machine.
     let clients = [Client::open(&servers.config).unwrap(), Client::open(&servers.config).unwrap()];
     let start = Barrier::new(16);
@@ -132,13 +144,32 @@ fn sixteen_creators_of_one_name_end_with_one_active_key_that_all_share() {
             .collect();
         creators.into_iter().map(|creator| creator.join().unwrap()).collect()
     });
-    let fresh = impatient(&servers);
+    let fresh = impatient(servers);
     let key = fresh.key("shared").unwrap();
     for message in &messages {
         assert_eq!(decrypt(&key, message, b"").unwrap(), b"hello");
     }
     let versions = fresh.show_key("shared").unwrap();
     assert_eq!(versions.iter().filter(|version| version.state == "active").count(), 1, "{versions:?}");
+}
+
+/// A replica is behind: what it says is not there may be there.
+#[test]
+fn a_key_is_found_by_who_asks_the_lagging_server_first() {
+    if !Kind::Go.is_there() {
+        return;
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 2);
+    servers.set_lag(Duration::from_secs(60));
+    let message = encrypt(&impatient(&servers).create_key("customer-1").unwrap().0, b"new", b"");
+    let config = servers.dir.join("impatient.conf");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let ports = [servers.servers[0].port.to_string(), servers.servers[1].port.to_string()];
+    let swapped = text.replace(&ports[0], "PORT").replace(&ports[1], &ports[0]).replace("PORT", &ports[1]);
+    std::fs::write(&config, swapped).unwrap();
+    let client = Client::open(&config).unwrap();
+    assert_eq!(decrypt(&client.key("customer-1").unwrap(), &message, b"").unwrap(), b"new");
+    assert_eq!(client.create_key("customer-1").unwrap().1, Creation::Existed);
 }
 
 #[test]

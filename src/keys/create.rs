@@ -50,8 +50,9 @@ impl Keys {
             return Ok((self.settle(&found.id, None, deadline)?, Creation::Existed));
         }
         let (id, made) = self.make(name, 1, deadline)?;
-        let winner = self.settle(&id, Some(&made), deadline)?;
-        let creation = if winner.identifier == made.identifier { Creation::Created } else { Creation::Existed };
+        let winner = self.settle(&id, made.as_ref(), deadline)?;
+        let ours = made.is_some_and(|made| made.identifier == winner.identifier);
+        let creation = if ours { Creation::Created } else { Creation::Existed };
         if creation == Creation::Created {
             let fields = [("key_name", id.to_string().into()), ("identifier", winner.identifier.as_str().into())];
             self.cluster.journal().event(catalogue::KEY_CREATED, Severity::Notice, &fields);
@@ -68,28 +69,28 @@ impl Keys {
         }
         let next = highest.id.version.checked_add(1).ok_or_else(|| no_more_versions(name))?;
         let (id, made) = self.make(name, next, deadline)?;
-        let newest = self.settle(&id, Some(&made), deadline)?;
+        let newest = self.settle(&id, made.as_ref(), deadline)?;
         let fields = [("key_name", id.to_string().into()), ("identifier", newest.identifier.as_str().into())];
         self.cluster.journal().event(catalogue::KEY_ROTATED, Severity::Notice, &fields);
         Ok(newest)
     }
 
     /// Makes an object for the lowest version, from the one given on, whose create was not lost on a server that is
-    /// silent since.
-    fn make(&self, name: &str, mut version: u32, deadline: Deadline) -> Result<(KeyId, Made)> {
+    /// silent since. Makes none where somebody else has just made that version and the server knows no name twice.
+    fn make(&self, name: &str, mut version: u32, deadline: Deadline) -> Result<(KeyId, Option<Made>)> {
         let mut last = None;
         for _ in 0..TRIES {
             let id = KeyId::new(name, version)?;
             let text = id.to_string();
             let create = Create { name: &text, group: Some(&group_of(name)) };
             match self.cluster.call(&create, subject(&id), None, deadline) {
-                Ok(Answered { answer: identifier, server, .. }) => return Ok((id, Made { identifier, server })),
+                Ok(Answered { answer: identifier, server, .. }) => return Ok((id, Some(Made { identifier, server }))),
                 Err(Unserved { error, lost_on: Some(server) }) => {
                     // Only the server that may have made it can say whether it did.
                     let locate = Locate { name: Some(&text), group: None, maximum: None };
                     match self.cluster.call_on(server, &locate, subject(&id), deadline) {
                         Ok(found) => match found.into_iter().next() {
-                            Some(identifier) => return Ok((id, Made { identifier, server })),
+                            Some(identifier) => return Ok((id, Some(Made { identifier, server }))),
                             None => last = Some(error),
                         },
                         Err(_) => {
@@ -98,6 +99,9 @@ impl Keys {
                             last = Some(error);
                         }
                     }
+                }
+                Err(Unserved { error, .. }) if error.code() == Code::ServerRefused => {
+                    return self.find_version(&id, deadline).map(|_| (id, None)).map_err(|_| error);
                 }
                 Err(unserved) => return Err(unserved.error),
             }

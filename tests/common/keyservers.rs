@@ -165,6 +165,11 @@ impl KeyServers {
         self.ask(&format!("lag {}", lag.as_secs_f64()));
     }
 
+    /// From now on a Name that another object has is refused. For the kind [`Kind::Go`] only.
+    pub fn refuse_used_names(&mut self) {
+        self.ask("unique-names yes");
+    }
+
     /// The protocol versions that the server speaks once it is restarted, for example `1.0,1.2`. For the kind
     /// [`Kind::Go`] only.
     pub fn set_versions(&mut self, name: &str, versions: &str) {

@@ -26,6 +26,7 @@ JSON with "ok" and, where that is false, "error":
     certificate KIND        "certificate", "key", "ca": paths of a certificate; the kinds are in certificates.py, for
                             example client-expired, client-wrong-ca, client-other, server-wrong-name
     lag SECONDS             (go) how long a change made on one server takes to reach the others, from now on
+    unique-names yes|no     (go) whether a Name that another object has is refused, as KMIP wants and not all servers do
     versions NAME 1.0,1.1   (go) the protocol versions that the server speaks once it is started again
     quit                    ends everything
 
@@ -205,6 +206,8 @@ def answer(servers: KeyServers, words: list[str]) -> dict[str, Any]:
             return {"count": servers.server(name).count(operation)}
         case ["lag", seconds]:
             servers.go().ask("lag", seconds)
+        case ["unique-names", choice]:
+            servers.go().ask("unique-names", choice)
         case ["versions", name, versions]:
             servers.go().ask("versions", servers.server(name).name, versions)
         case ["certificate", kind]:

@@ -16,6 +16,7 @@
 //	start NAME CERTIFICATE KEY          after kill, on the same port
 //	count NAME OPERATION                how many such operations it has received, since the process began
 //	lag SECONDS                         for changes made from now on
+//	unique-names yes|no                 whether a Name that another object has is refused; no at first
 //	versions NAME 1.0,1.1               what the server speaks once it is started again
 package main
 
@@ -55,7 +56,6 @@ func run() error {
 	authority := flag.String("ca", "", "PEM file of the CA that issues client certificates")
 	offered := flag.String("versions", "1.0,1.1,1.2,1.3,1.4", "the protocol versions to speak")
 	lag := flag.Duration("lag", 0, "how long a change takes to reach the other servers")
-	unique := flag.Bool("unique-names", false, "refuse a Name that another object has")
 	flag.Parse()
 
 	versions, err := parseVersions(*offered)
@@ -66,7 +66,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	store := newStore(*lag, *unique)
+	store := newStore(*lag)
 	servers := map[string]*server{}
 	for origin, listen := range names {
 		name, address, ok := strings.Cut(listen, "=")
@@ -97,17 +97,21 @@ func control(servers map[string]*server, store *store) {
 }
 
 func command(servers map[string]*server, store *store, words []string) (map[string]any, error) {
+	if len(words) < 2 {
+		return nil, errors.New("a command has at least two words")
+	}
 	reply := map[string]any{}
-	if len(words) == 2 && words[0] == "lag" {
+	switch words[0] {
+	case "lag":
 		seconds, err := strconv.ParseFloat(words[1], 64)
 		if err != nil || seconds < 0 {
 			return nil, fmt.Errorf("%q is no number of seconds", words[1])
 		}
 		store.setLag(time.Duration(seconds * float64(time.Second)))
 		return reply, nil
-	}
-	if len(words) < 2 {
-		return nil, errors.New("a command is a verb and the name of a server")
+	case "unique-names":
+		store.setUnique(words[1] == "yes")
+		return reply, nil
 	}
 	server := servers[words[1]]
 	if server == nil {

@@ -14,7 +14,7 @@ import (
 type store struct {
 	mutex   sync.Mutex
 	lag     time.Duration
-	unique  bool
+	unique  bool // Whether a Name that another object has is refused.
 	records map[string]*record
 	order   []string // Identifiers, oldest object first.
 }
@@ -36,8 +36,14 @@ type change struct {
 	reached    time.Time
 }
 
-func newStore(lag time.Duration, unique bool) *store {
-	return &store{lag: lag, unique: unique, records: map[string]*record{}}
+func newStore(lag time.Duration) *store {
+	return &store{lag: lag, records: map[string]*record{}}
+}
+
+func (s *store) setUnique(unique bool) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	s.unique = unique
 }
 
 func (s *store) setLag(lag time.Duration) {

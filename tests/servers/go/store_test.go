@@ -34,7 +34,7 @@ func setState(t *testing.T, r *replica, id string, state kmip.State) {
 }
 
 func TestAChangeIsSeenWhereItWasMadeAndElsewhereLater(t *testing.T) {
-	shared := newStore(0, false)
+	shared := newStore(0)
 	here, there := &replica{shared, 0}, &replica{shared, 1}
 	put(t, here, "old")
 	shared.setLag(time.Hour)
@@ -49,7 +49,7 @@ func TestAChangeIsSeenWhereItWasMadeAndElsewhereLater(t *testing.T) {
 }
 
 func TestOfTwoStatesTheLaterInLifeWins(t *testing.T) {
-	shared := newStore(0, false)
+	shared := newStore(0)
 	here, there := &replica{shared, 0}, &replica{shared, 1}
 	put(t, here, "key")
 	shared.setLag(20 * time.Millisecond)
@@ -63,7 +63,7 @@ func TestOfTwoStatesTheLaterInLifeWins(t *testing.T) {
 }
 
 func TestAnObjectIsItsOwnersAlone(t *testing.T) {
-	r := &replica{newStore(0, false), 0}
+	r := &replica{newStore(0), 0}
 	put(t, r, "key")
 	if _, err := r.find("them", "key"); err == nil || len(r.all("them")) != 0 {
 		t.Fatal("somebody else sees it")
