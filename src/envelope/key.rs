@@ -57,8 +57,14 @@ impl Key {
     ///
     /// `BufferTooSmall` (with the size needed) if `out` is too small, `InvalidArgument` above [`MAX_PLAINTEXT`],
     /// `Forked` in a child, `MemoryExhausted` without locked memory for a session. On failure `out` is zeroed.
+    #[inline]
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let outcome = self.try_encrypt(plaintext, aad, out, platform::coarse_now());
+        self.encrypt_at(platform::coarse_now(), plaintext, aad, out)
+    }
+
+    /// As [`Key::encrypt`], for a caller that has just read the coarse clock.
+    pub fn encrypt_at(&self, now: u64, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        let outcome = self.try_encrypt(plaintext, aad, out, now);
         if outcome.is_err() {
             out.fill(0);
         }

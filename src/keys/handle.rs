@@ -33,9 +33,13 @@ pub struct Version {
     state: AtomicU32,
     /// When the state was last verified, in coarse nanoseconds since boot.
     verified: AtomicU64,
+    /// Until when, on the same clock, the state and `max_stale` allow it: all that a message has to compare.
+    encrypts_until: AtomicU64,
+    decrypts_until: AtomicU64,
     /// When the cache last gave it out, on the same clock.
     used: AtomicU64,
-    max_stale: Duration,
+    /// In nanoseconds.
+    max_stale: u64,
 }
 
 impl Key {
@@ -64,8 +68,9 @@ impl Key {
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         let current = self.0.current.load();
         let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        version.may_encrypt()?;
-        version.key.encrypt(plaintext, aad, out)
+        let now = now();
+        version.may_encrypt(now)?;
+        version.key.encrypt_at(now, plaintext, aad, out)
     }
 
     /// Writes the plaintext of `message` to the front of `out` and returns its size. Does not block.
@@ -85,7 +90,7 @@ impl Key {
     pub fn encrypt_stream(&self, aad: &[u8]) -> Result<Encryptor> {
         let current = self.0.current.load();
         let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        version.may_encrypt()?;
+        version.may_encrypt(now())?;
         version.key.encrypt_stream(aad)
     }
 
@@ -146,8 +151,18 @@ impl Handle {
 
 impl Version {
     pub(super) fn new(key: envelope::Key, identifier: String, state: State, max_stale: Duration) -> Version {
-        let (verified, used) = (AtomicU64::new(now()), AtomicU64::new(now()));
-        Version { key, identifier, state: AtomicU32::new(state.number()), verified, used, max_stale }
+        let version = Version {
+            key,
+            identifier,
+            state: AtomicU32::new(0),
+            verified: AtomicU64::new(0),
+            encrypts_until: AtomicU64::new(0),
+            decrypts_until: AtomicU64::new(0),
+            used: AtomicU64::new(now()),
+            max_stale: u64::try_from(max_stale.as_nanos()).unwrap_or(u64::MAX),
+        };
+        version.verify(state);
+        version
     }
 
     pub(super) fn id(&self) -> &KeyId {
@@ -161,8 +176,13 @@ impl Version {
 
     /// Takes over the state that a server has just told.
     pub(super) fn verify(&self, state: State) {
+        let now = now();
+        let stale = now.saturating_add(self.max_stale);
         self.state.store(state.number(), Ordering::Relaxed);
-        self.verified.store(now(), Ordering::Relaxed);
+        self.verified.store(now, Ordering::Relaxed);
+        self.encrypts_until.store(if state == State::Active { stale } else { 0 }, Ordering::Relaxed);
+        let decrypts = matches!(state, State::Active | State::Deactivated);
+        self.decrypts_until.store(if decrypts { stale } else { 0 }, Ordering::Relaxed);
     }
 
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
@@ -182,52 +202,56 @@ impl Version {
     }
 
     pub(super) fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.may_decrypt()?;
+        self.may_decrypt(now())?;
         self.key.decrypt(message, aad, out)
     }
 
     pub(super) fn decrypt_stream(&self, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
-        self.may_decrypt()?;
+        self.may_decrypt(now())?;
         self.key.decrypt_stream(start, aad)
     }
 
+    #[inline]
+    fn may_encrypt(&self, now: u64) -> Result<()> {
+        if now < self.encrypts_until.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refuse("encrypt")) }
+    }
+
+    #[inline]
+    fn may_decrypt(&self, now: u64) -> Result<()> {
+        if now < self.decrypts_until.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refuse("decrypt")) }
+    }
+
     pub(super) fn check_stale(&self) -> Result<()> {
-        if self.is_verified_within(self.max_stale) {
-            return Ok(());
-        }
-        let message = format!(
-            "the state of key {} could not be verified for more than {:?} (cache.max_stale), because no key server \
-             answered; see the log for the reasons, and ask the client for the key again once a server is back",
-            self.id(),
-            self.max_stale
-        );
-        Err(Error::new(Code::KeyStale, message))
-    }
-
-    fn may_encrypt(&self) -> Result<()> {
-        match self.state() {
-            State::Active => self.check_stale(),
-            state => Err(self.refuse("encrypt", state)),
-        }
-    }
-
-    fn may_decrypt(&self) -> Result<()> {
-        match self.state() {
-            State::Active | State::Deactivated => self.check_stale(),
-            state => Err(self.refuse("decrypt", state)),
-        }
+        let stale = self.verified.load(Ordering::Relaxed).saturating_add(self.max_stale);
+        if now() < stale { Ok(()) } else { Err(self.stale()) }
     }
 
     fn state(&self) -> State {
         State::of(self.state.load(Ordering::Relaxed))
     }
 
+    /// Why it may not be used: its state, or that nobody has verified it for too long.
     #[cold]
-    fn refuse(&self, use_: &str, state: State) -> Error {
+    fn refuse(&self, use_: &str) -> Error {
+        let state = self.state();
+        if state == State::Active || (state == State::Deactivated && use_ == "decrypt") {
+            return self.stale();
+        }
         let message = format!(
             "key {} is {state} on the key server and may not {use_}; rotate the key to encrypt with a new version",
             self.id()
         );
         Error::new(Code::KeyState, message)
+    }
+
+    #[cold]
+    fn stale(&self) -> Error {
+        let message = format!(
+            "the state of key {} could not be verified for more than {:?} (cache.max_stale), because no key server \
+             answered; see the log for the reasons, and ask the client for the key again once a server is back",
+            self.id(),
+            Duration::from_nanos(self.max_stale)
+        );
+        Error::new(Code::KeyStale, message)
     }
 }
