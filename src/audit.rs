@@ -55,6 +55,11 @@ impl AuditTrail {
     pub fn append(&self, row: &Row<'_>) {
         self.file.append(|_, link, line| push_row(row, link, line));
     }
+
+    /// Why rows cannot be written, while that lasts. Tries again.
+    pub fn failure(&self) -> Option<String> {
+        self.file.failure()
+    }
 }
 
 struct Csv;

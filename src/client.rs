@@ -24,6 +24,8 @@ use crate::platform::ProcessStamp;
 
 /// The background refresh looks this often for keys that are due, or at an eighth of `ttl` if that is less.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
+/// So long closing waits for a collector to take the last records.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One opened configuration: its key servers, key cache, log and audit trail.
 ///
@@ -69,14 +71,14 @@ impl Client {
     /// Errors: `InvalidArgument`, `KeyNotFound`, `KeyState`, `KeyAmbiguous`, `KeyWeak`, `AlgorithmRefused`, `NoServer`,
     /// those of a server's answer (4xx), `MemoryExhausted`, `Closed`, `Forked`.
     pub fn key(&self, name: &str) -> Result<Key> {
-        self.live()?.keys.named(name)
+        self.logged()?.keys.named(name)
     }
 
     /// Makes the first version of a named key on the key server, or returns the key where the name has one. Blocks.
     ///
     /// Errors: as [`Client::key`], without `KeyNotFound`.
     pub fn create_key(&self, name: &str) -> Result<(Key, Creation)> {
-        self.live()?.keys.create(name)
+        self.logged()?.keys.create(name)
     }
 
     /// Makes a new version of a named key and returns its handle; other handles of the name follow. Blocks.
@@ -84,12 +86,12 @@ impl Client {
     /// What is encrypted from now on uses the new version; what older versions encrypted stays readable. Other processes
     /// follow within `ttl`. Errors: as [`Client::key`].
     pub fn rotate_key(&self, name: &str) -> Result<Key> {
-        self.live()?.keys.rotate(name)
+        self.logged()?.keys.rotate(name)
     }
 
     /// Makes a Pre-Active version usable. Blocks. Errors: as [`Client::key`], `KeyState` for any other state but Active.
     pub fn activate_key(&self, id: &KeyId) -> Result<()> {
-        self.live()?.keys.activate_version(id)
+        self.logged()?.keys.activate_version(id)
     }
 
     /// Ends a version's time on the key server. Blocks.
@@ -97,14 +99,14 @@ impl Client {
     /// It encrypts no more, and goes on decrypting unless it is compromised. Other processes follow within `ttl`. Errors:
     /// as [`Client::key`], `KeyState` where its state does not allow it.
     pub fn revoke_key(&self, id: &KeyId, why: Revocation) -> Result<()> {
-        self.live()?.keys.revoke(id, why)
+        self.logged()?.keys.revoke(id, why)
     }
 
     /// Destroys a version on the key server. What it encrypted can never be read again. Blocks.
     ///
     /// Errors: as [`Client::key`], `KeyState` while it is active: it takes a revocation before.
     pub fn destroy_key(&self, id: &KeyId) -> Result<()> {
-        self.live()?.keys.destroy(id)
+        self.logged()?.keys.destroy(id)
     }
 
     /// Decrypts with the key that the message names, if that name matches `expect` (`customer-42`, `customer-*`, `*`).
@@ -112,7 +114,7 @@ impl Client {
     /// The name is compared before any cache or network access. Blocks unless the key is cached. Errors: as
     /// [`Client::key`], and `NotAuthentic`, `WrongKey`, `BufferTooSmall`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], expect: &str, out: &mut [u8]) -> Result<usize> {
-        let parts = self.live()?;
+        let parts = self.logged()?;
         let id = expected("message", expect, || message::key_id(message))?;
         let needed = message::decrypted_size(message)?;
         if out.len() < needed {
@@ -129,20 +131,20 @@ impl Client {
     ///
     /// Errors: as [`Client::key`], and `NotAuthentic`, `WrongKey`.
     pub fn decrypt_stream(&self, start: &[u8], aad: &[u8], expect: &str) -> Result<Decryptor> {
-        let parts = self.live()?;
+        let parts = self.logged()?;
         let id = expected("stream", expect, || stream::key_id(start))?;
         parts.keys.decrypt_stream(&id, start, aad)
     }
 
     /// Every version of every key that the key servers know under our naming. Blocks.
     pub fn list_keys(&self) -> Result<Vec<KeyInfo>> {
-        let parts = self.live()?;
+        let parts = self.logged()?;
         Ok(parts.keys.list()?.iter().map(|found| parts.key_info(found)).collect())
     }
 
     /// Every version of one named key, the oldest first. Blocks.
     pub fn show_key(&self, name: &str) -> Result<Vec<KeyInfo>> {
-        let parts = self.live()?;
+        let parts = self.logged()?;
         Ok(parts.keys.show(name)?.iter().map(|found| parts.key_info(found)).collect())
     }
 
@@ -172,16 +174,24 @@ impl Client {
         })
     }
 
-    /// Wipes every key, closes the connections and writes the last record. Every later call on the client or a key
-    /// of it says `Closed`; closing twice is no error.
+    /// Wipes every key, closes the connections and writes the last record, for which a slow collector is given a
+    /// second. Every later call on the client or a key of it says `Closed`; closing twice is no error.
     pub fn close(&self) -> Result<()> {
         if !self.process.is_current() {
             return Err(forked());
         }
         if self.parts.release() {
             self.parts.journal.event(catalogue::CLIENT_STOP, Severity::Notice, &[]);
+            self.parts.journal.log.flush(LAST_WORDS);
         }
         Ok(())
+    }
+
+    /// As [`Client::live`], and `LogFailed` while records cannot be written and the configuration refuses unlogged work.
+    fn logged(&self) -> Result<&Parts> {
+        let parts = self.live()?;
+        parts.journal.check()?;
+        Ok(parts)
     }
 
     fn live(&self) -> Result<&Parts> {

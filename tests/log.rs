@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use keystead::Code;
 use keystead::audit::{AuditTrail, Row};
-use keystead::config;
+use keystead::config::{self, OnFailure, Target};
 use keystead::log::{Finding, Format, Kind, Level, Log, Record, Report, Severity, catalogue, verify};
 
 const RECORDS: u64 = 12;
@@ -26,7 +26,16 @@ impl Folder {
 }
 
 fn open(path: &Path, level: Level) -> Log {
-    Log::open(&config::Log { level, format: Format::Syslog, target: Some(path.to_owned()) }, "orders api").unwrap()
+    Log::open(
+        &config::Log {
+            level,
+            format: Format::Syslog,
+            target: Some(Target::File(path.to_owned())),
+            on_failure: OnFailure::Continue,
+        },
+        "orders api",
+    )
+    .unwrap()
 }
 
 fn write(log: &Log, number: u64) {
@@ -55,7 +64,12 @@ fn every_kind() -> Vec<(Folder, PathBuf)> {
     for format in [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef] {
         let folder = Folder::new();
         let path = folder.path("keystead.log");
-        let config = config::Log { level: Level::Basic, format, target: Some(path.clone()) };
+        let config = config::Log {
+            level: Level::Basic,
+            format,
+            target: Some(Target::File(path.clone())),
+            on_failure: OnFailure::Continue,
+        };
         let log = Log::open(&config, "orders api").unwrap();
         (0..RECORDS).for_each(|number| write(&log, number));
         all.push((folder, path));
@@ -415,7 +429,12 @@ fn a_full_disk_is_counted_and_told_and_fails_nobody() {
 fn files_that_others_could_exchange_or_read_are_refused() {
     let folder = Folder::new();
     let refused = |path: &Path| {
-        let config = config::Log { level: Level::Basic, format: Format::Syslog, target: Some(path.to_owned()) };
+        let config = config::Log {
+            level: Level::Basic,
+            format: Format::Syslog,
+            target: Some(Target::File(path.to_owned())),
+            on_failure: OnFailure::Continue,
+        };
         let errors = [Log::open(&config, "x").err().unwrap(), AuditTrail::open(path).err().unwrap()];
         assert!(errors.iter().all(|error| error.code() == Code::FileExposed), "{errors:?}");
         errors[0].message().to_owned()
@@ -431,8 +450,12 @@ fn files_that_others_could_exchange_or_read_are_refused() {
     assert!(refused(&folder.path("open/a.log")).contains("chmod go-w"));
     assert!(!folder.path("open/a.log").exists());
 
-    let config =
-        config::Log { level: Level::Basic, format: Format::Syslog, target: Some(folder.path("nowhere/a.log")) };
+    let config = config::Log {
+        level: Level::Basic,
+        format: Format::Syslog,
+        target: Some(Target::File(folder.path("nowhere/a.log"))),
+        on_failure: OnFailure::Continue,
+    };
     let error = Log::open(&config, "x").err().unwrap();
     assert!(error.code() == Code::System && error.message().contains("make its folder"), "{error}");
 }

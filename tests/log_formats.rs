@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use keystead::config;
+use keystead::config::{self, OnFailure, Target};
 use keystead::log::{Format, Level, Log, Record, Severity, verify};
 use serde_json::Value;
 
@@ -28,7 +28,12 @@ const PLAIN: Fields<'static> = &[
 ];
 
 fn write(format: Format, path: &Path, client: &str, records: &[Fields<'_>]) -> Vec<String> {
-    let config = config::Log { level: Level::Basic, format, target: Some(path.to_owned()) };
+    let config = config::Log {
+        level: Level::Basic,
+        format,
+        target: Some(Target::File(path.to_owned())),
+        on_failure: OnFailure::Continue,
+    };
     let log = Log::open(&config, client).unwrap();
     for fields in records {
         log.write(&Record { event: "kmip.get", severity: Severity::Warning, level: Level::Basic, fields });

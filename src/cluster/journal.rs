@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
-use crate::error::Code;
+use crate::error::{Code, Result};
 use crate::kmip::{
     Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Revoke, Version,
 };
@@ -132,6 +132,11 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// Whether work may go on: `LogFailed` while records cannot be written and the configuration refuses unlogged work.
+    pub fn check(&self) -> Result<()> {
+        self.log.check(|| self.audit.as_ref()?.failure())
+    }
+
     /// Writes a record of something other than an operation.
     pub fn event(&self, event: &'static str, severity: Severity, fields: &[(&'static str, Cow<'_, str>)]) {
         self.log.write(&Record { event, severity, level: Level::Basic, fields });

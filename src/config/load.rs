@@ -44,7 +44,8 @@ impl<'a> Loader<'a> {
             log: Log {
                 level: log.level,
                 format: log.format,
-                target: log.target.map(|target| self.source.resolve(&target.0)),
+                target: log.target.map(|target| self.source.resolve_target(target.0)),
+                on_failure: log.on_failure,
             },
             audit: document.audit.file.map(|file| self.source.resolve(&file.0)),
         };

@@ -105,8 +105,31 @@ pub struct Cache {
 pub struct Log {
     pub level: Level,
     pub format: Format,
-    /// `file:PATH`. Other targets come with their sinks.
-    pub target: Option<PathBuf>,
+    pub target: Option<Target>,
+    pub on_failure: OnFailure,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    File(PathBuf),
+    Stderr,
+    /// The syslog socket of this machine, or one at this path.
+    Syslog(Option<PathBuf>),
+    /// Host and port.
+    Udp(String, u16),
+    /// Host and port; octet counting (RFC 6587).
+    Tcp(String, u16),
+}
+
+/// What is done while records cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The application works on.
+    Continue,
+    /// Calls on the client are refused.
+    Refuse,
 }
 
 /// How much is logged.

@@ -10,9 +10,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
-use super::Cache;
 use super::reference::{self, Absent, KeyDoc, SECTIONS};
 use super::schema::{CacheSection, DEFAULT_MAX_STALE, Document};
+use super::{Cache, Target};
 use crate::error::{Code, Error, Result};
 
 /// The text of the configuration and where it came from.
@@ -169,6 +169,15 @@ impl<'a> Source<'a> {
     /// A path of the file; what is relative starts at the file's folder.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.path.parent().unwrap_or(self.path).join(path)
+    }
+
+    /// The target with its path resolved, if it has one.
+    pub fn resolve_target(&self, target: Target) -> Target {
+        match target {
+            Target::File(path) => Target::File(self.resolve(&path)),
+            Target::Syslog(Some(path)) => Target::Syslog(Some(self.resolve(&path))),
+            other => other,
+        }
     }
 
     /// An error about what stands at a byte of the file.

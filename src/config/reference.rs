@@ -75,7 +75,12 @@ pub const KEYS: &[KeyDoc] = &[
     doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged."),
     doc("log", "format", "\"syslog\", \"syslog-5424\", \"cef\" or \"leef\"", Is("\"syslog\""),
         "How a line is written: key=value pairs behind a header of RFC 3164 or RFC 5424, CEF 0, or LEEF 2.0."),
-    doc("log", "target", "\"file:PATH\"", Means("no log is written"), "Where lines go."),
+    doc("log", "target", "\"file:PATH\", \"stderr\", \"syslog\", \"syslog:SOCKET\", \"udp://HOST:514\" or \"tcp://HOST:601\"",
+        Means("no log is written"),
+        "Where lines go: a file, standard error, the syslog socket of this machine, or a collector; TCP with octet counting (RFC 6587)."),
+    doc("log", "on_failure", "\"continue\" or \"refuse\"", Is("\"continue\""),
+        "What is done while records cannot be written: the application works on and later records count what was lost, or calls \
+         on the client are refused."),
     doc("audit", "file", FILE, Means("no audit trail is written"), "The CSV file."),
 ];
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
-use super::{Failover, Format, Level, Policy};
+use super::{Failover, Format, Level, OnFailure, Policy, Target};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,7 +83,8 @@ pub(super) struct CacheSection {
 pub(super) struct LogSection {
     pub level: Level,
     pub format: Format,
-    pub target: Option<Target>,
+    pub target: Option<LogTarget>,
+    pub on_failure: OnFailure,
 }
 
 #[derive(Deserialize, Default)]
@@ -126,7 +127,7 @@ pub(super) const DEFAULT_MAX_STALE: Duration = Duration::from_secs(60 * 60);
 
 impl Default for LogSection {
     fn default() -> Self {
-        LogSection { level: Level::Basic, format: Format::Syslog, target: None }
+        LogSection { level: Level::Basic, format: Format::Syslog, target: None, on_failure: OnFailure::Continue }
     }
 }
 
@@ -318,15 +319,40 @@ impl TryFrom<Period> for PositivePeriod {
 /// Where log lines go.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Target(pub PathBuf);
+pub(super) struct LogTarget(pub Target);
 
-impl TryFrom<String> for Target {
+impl TryFrom<String> for LogTarget {
     type Error = String;
     fn try_from(text: String) -> Parsed<Self> {
-        match text.strip_prefix("file:") {
-            Some(file) => path(file).map(Target),
-            None => Err(format!("the target {text:?} is not available; write \"file:/path\"")),
-        }
+        let target = match text.split_once(':') {
+            None if text == "stderr" => Target::Stderr,
+            None if text == "syslog" => Target::Syslog(None),
+            Some(("file", file)) => Target::File(path(file)?),
+            Some(("syslog", socket)) => Target::Syslog(Some(path(socket)?)),
+            Some(("udp", collector)) => collector_of(collector, 514).map(|(host, port)| Target::Udp(host, port))?,
+            Some(("tcp", collector)) => collector_of(collector, 601).map(|(host, port)| Target::Tcp(host, port))?,
+            _ => return Err(format!("there is no target {text:?}")),
+        };
+        Ok(LogTarget(target))
+    }
+}
+
+/// `//HOST`, `//HOST:PORT`, `//[ADDRESS]:PORT`
+fn collector_of(text: &str, default_port: u16) -> Parsed<(String, u16)> {
+    let bad = || format!("{text:?} is not \"//HOST:PORT\", or \"//[ADDRESS]:PORT\" with an address of IPv6");
+    let place = text.strip_prefix("//").ok_or_else(bad)?;
+    let (host, port) = match place.strip_prefix('[').map(|rest| rest.split_once(']').ok_or_else(bad)).transpose()? {
+        Some((address, "")) => (address, None),
+        Some((address, port)) => (address, Some(port.strip_prefix(':').ok_or_else(bad)?)),
+        None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+    };
+    let port = match port {
+        Some(port) => port.parse::<NonZeroU16>().map_err(|_| bad())?.get(),
+        None => default_port,
+    };
+    match ServerName::try_from(host) {
+        Ok(_) => Ok((host.to_owned(), port)),
+        Err(_) => Err(bad()),
     }
 }
 

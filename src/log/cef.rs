@@ -112,7 +112,7 @@ pub(super) fn head_of(hashed: &str) -> Option<Head<'_>> {
     let mut word = |name: &str| words.next()?.strip_prefix(name);
     let (moment, offset) = (Moment::from_milliseconds(word("rt=")?.parse().ok()?), parse_zone(word("dtz=")?)?);
     let (host, pid) = (word("dvchost=")?, word("dvcpid=")?.parse().ok()?);
-    Some(Head { severity, moment, offset, host, pid, event: event_of(hashed)? })
+    Some(Head { severity, moment, offset, host, is_local: false, pid, event: event_of(hashed)? })
 }
 
 #[cfg(test)]

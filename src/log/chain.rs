@@ -116,6 +116,26 @@ impl<F: Form> ChainedFile<F> {
             writer.append(&self.paths, &self.form, &write)
         };
         // Told after the lock is free: whoever listens may write a record himself.
+        self.tell(outcome);
+    }
+
+    /// Why the last record could not be written, if it still cannot: what is known to be lost is written now.
+    pub fn failure(&self) -> Option<String> {
+        if !self.process.is_current() {
+            return None;
+        }
+        let outcome = {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.lost.as_ref()?;
+            writer.tell_of_loss(&self.paths, &self.form)
+        };
+        let failure = outcome.as_ref().err().map(|fault| fault.to_string());
+        self.tell(outcome.map_err(|_| None));
+        failure
+    }
+
+    /// Tells the host what is news.
+    fn tell(&self, outcome: std::result::Result<u64, Option<Fault>>) {
         let path = self.paths.file.display();
         match outcome {
             Ok(0) => {}
@@ -134,7 +154,7 @@ impl Writer {
         form: &F,
         write: &impl Fn(&F, &Link, &mut String) -> usize,
     ) -> std::result::Result<u64, Option<Fault>> {
-        match self.locked(paths, |writer, state| writer.write(paths, form, write, state)) {
+        match self.locked(paths, |writer, state| writer.write(paths, form, Some(write), state)) {
             Ok(()) => Ok(self.lost.take().map_or(0, |lost| lost.count)),
             Err(fault) => {
                 let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
@@ -143,6 +163,13 @@ impl Writer {
                 Err((count == 0).then_some(fault))
             }
         }
+    }
+
+    /// Writes what is known to be lost, and returns how many records that were.
+    fn tell_of_loss<F: Form>(&mut self, paths: &Paths, form: &F) -> std::result::Result<u64, Fault> {
+        let nothing: Option<&fn(&F, &Link, &mut String) -> usize> = None;
+        self.locked(paths, |writer, state| writer.write(paths, form, nothing, state))?;
+        Ok(self.lost.take().map_or(0, |lost| lost.count))
     }
 
     /// Does something while no other process does. `work` is given the state file.
@@ -193,7 +220,7 @@ impl Writer {
         &mut self,
         paths: &Paths,
         form: &F,
-        write: &impl Fn(&F, &Link, &mut String) -> usize,
+        write: Option<&impl Fn(&F, &Link, &mut String) -> usize>,
         state: &File,
     ) -> std::result::Result<(), Fault> {
         let layout = form.layout();
@@ -213,7 +240,9 @@ impl Writer {
         for notice in &notices {
             push_record(&mut lines, &mut position, layout, |link, line| form.notice(notice, link, line));
         }
-        push_record(&mut lines, &mut position, layout, |link, line| write(form, link, line));
+        if let Some(write) = write {
+            push_record(&mut lines, &mut position, layout, |link, line| write(form, link, line));
+        }
         let outcome = self.put(&lines, position, state);
         self.lines = lines;
         outcome

@@ -24,6 +24,8 @@ pub(super) struct Head<'a> {
     /// How far local time is ahead of UTC, in seconds.
     pub offset: i32,
     pub host: &'a str,
+    /// The socket of this machine takes no host, and reads one as the tag.
+    pub is_local: bool,
     pub pid: u32,
     pub event: &'a str,
 }
@@ -41,7 +43,10 @@ impl Head<'_> {
         let local = self.moment.with_offset(self.offset);
         let _ = write!(line, "{} {:2} ", MONTHS[usize::from(local.month - 1)], local.day);
         local.push_time(line);
-        let _ = write!(line, " {} ", self.host);
+        line.push(' ');
+        if !self.is_local {
+            let _ = write!(line, "{} ", self.host);
+        }
         let _ = match format {
             // Collectors look for these words in the place of the tag.
             Format::Cef => write!(line, "CEF:"),
@@ -111,6 +116,7 @@ mod tests {
             moment: Moment::parse_iso("2026-11-30T22:15:00.000001Z").unwrap(),
             offset: parse_zone("+05:45").unwrap(),
             host: "h",
+            is_local: false,
             pid: 1,
             event: "kmip.get",
         };

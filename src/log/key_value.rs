@@ -42,7 +42,7 @@ pub(super) fn head_of(hashed: &str) -> Option<Head<'_>> {
     let event = words.next()?.strip_prefix("event=")?;
     let severity = words.next()?.strip_prefix("severity=")?;
     let severity = Severity::ALL.into_iter().find(|known| known.name() == severity)?;
-    Some(Head { severity, moment, offset, host, pid, event })
+    Some(Head { severity, moment, offset, host, is_local: false, pid, event })
 }
 
 /// What follows the value that the text begins with.

@@ -55,7 +55,7 @@ pub(super) fn head_of(hashed: &str) -> Option<Head<'_>> {
     let (moment, offset) = (Moment::from_milliseconds(word("devTime=")?.parse().ok()?), parse_zone(word("zone=")?)?);
     let severity = of_grade(word("sev=")?)?;
     let (host, pid) = (word("host=")?, word("pid=")?.parse().ok()?);
-    Some(Head { severity, moment, offset, host, pid, event: event_of(hashed)? })
+    Some(Head { severity, moment, offset, host, is_local: false, pid, event: event_of(hashed)? })
 }
 
 #[cfg(test)]

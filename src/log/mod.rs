@@ -11,21 +11,26 @@ mod header;
 mod key_value;
 pub(crate) mod layout;
 mod leef;
+mod parts;
 mod place;
+mod queue;
 mod recover;
 mod report;
 mod sequence;
 mod state;
 pub(crate) mod text;
 pub(crate) mod time;
+mod transport;
 mod verify;
 mod view;
 
 use std::borrow::Cow;
 
 pub use crate::config::{Format, Level};
-use crate::error::Result;
+use crate::config::{OnFailure, Target};
+use crate::error::{Code, Error, Result};
 use chain::ChainedFile;
+use queue::Queue;
 pub use report::{Finding, Kind, Report, Stream};
 use time::Moment;
 pub use time::utc;
@@ -71,26 +76,37 @@ impl Severity {
     }
 }
 
-/// An open log. Records are written before [`Log::write`] returns.
+/// An open log. Records for a file are written before [`Log::write`] returns, others by a thread of the log.
 pub struct Log {
     level: Level,
-    sink: Option<ChainedFile<View>>,
+    on_failure: OnFailure,
+    sink: Option<Sink>,
+}
+
+enum Sink {
+    File(Box<ChainedFile<View>>),
+    Queue(Queue),
 }
 
 impl Log {
-    /// Opens or continues the chain in the configured file. Writes nothing at level `none`, or without a file. Levels above
-    /// `basic` are warned of, in the log and on standard error.
+    /// Opens the log: continues the chain in the configured file, or starts one towards another target, for which it does
+    /// not wait. Writes nothing at level `none`, or without a target. Levels above `basic` are warned of, in the log
+    /// and on standard error.
     ///
-    /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened. A full
-    /// disk is no error.
+    /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened or no
+    /// thread be started. A full disk is no error, and neither is a collector that is away.
     pub fn open(config: &crate::config::Log, client_name: &str) -> Result<Log> {
         let sink = match &config.target {
-            Some(path) if config.level > Level::None => {
-                Some(ChainedFile::open(path, "the log", View::new(config.format, client_name))?)
+            Some(Target::File(path)) if config.level > Level::None => {
+                let view = View::new(config.format, client_name, false);
+                Some(Sink::File(Box::new(ChainedFile::open(path, "the log", view)?)))
+            }
+            Some(target) if config.level > Level::None => {
+                Some(Sink::Queue(Queue::open(target.clone(), config.format, client_name)?))
             }
             _ => None,
         };
-        let log = Log { level: config.level, sink };
+        let log = Log { level: config.level, on_failure: config.on_failure, sink };
         if log.is_enabled(Level::Verbose) {
             log.warn_of_level();
         }
@@ -102,14 +118,48 @@ impl Log {
         level != Level::None && level <= self.level && self.sink.is_some()
     }
 
-    /// Writes the record, with serial, previous hash and hash. A failing disk is counted, told by a later
-    /// record, and never fails the caller. In a forked child nothing is written: it opens a log of its own.
+    /// Writes the record, with serial, previous hash and hash, or puts it into the queue. What a failing disk or a
+    /// collector does not take is counted, told by a later record, and never fails the caller. In a forked child nothing
+    /// is written: it opens a log of its own.
     pub fn write(&self, record: &Record<'_>) {
-        if let Some(sink) = &self.sink
-            && self.is_enabled(record.level)
-        {
-            let now = Moment::now();
-            sink.append(|view, link, line| view.push(record, now, link, line));
+        if !self.is_enabled(record.level) {
+            return;
+        }
+        match &self.sink {
+            Some(Sink::File(file)) => {
+                let now = Moment::now();
+                file.append(|view, link, line| view.push(record, now, link, line));
+            }
+            Some(Sink::Queue(queue)) => queue.push(record),
+            None => {}
+        }
+    }
+
+    /// Whether work may go on: with `on_failure = "refuse"` only while records and rows of the audit trail are written. A
+    /// file that could not be written is tried again. `audit_failure` is asked only then.
+    ///
+    /// Errors: `LogFailed`.
+    pub fn check(&self, audit_failure: impl FnOnce() -> Option<String>) -> Result<()> {
+        if self.on_failure == OnFailure::Continue {
+            return Ok(());
+        }
+        let failure = match &self.sink {
+            Some(Sink::File(file)) => file.failure(),
+            Some(Sink::Queue(queue)) => queue.failure(),
+            None => None,
+        };
+        let refused = match failure {
+            Some(why) => Some(refusal("log", &why)),
+            None => audit_failure().map(|why| refusal("audit trail", &why)),
+        };
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Waits until a collector has all records, but not longer than `patience`. Returns whether it has.
+    pub fn flush(&self, patience: std::time::Duration) -> bool {
+        match &self.sink {
+            Some(Sink::Queue(queue)) => queue.flush(patience),
+            _ => true,
         }
     }
 
@@ -123,4 +173,12 @@ impl Log {
         let event = catalogue::LOG_LEVEL_WARNING;
         self.write(&Record { event, severity: Severity::Warning, level: Level::Basic, fields: &fields });
     }
+}
+
+/// Why work is refused while records are not written.
+fn refusal(what: &str, why: &str) -> Error {
+    let message = format!(
+        "the {what} cannot be written ({why}), and [log] on_failure = \"refuse\" forbids to work without it; see to its target"
+    );
+    Error::new(Code::LogFailed, message)
 }

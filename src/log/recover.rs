@@ -138,7 +138,7 @@ fn describe_change(position: &Position, inode: u64, size: u64) -> String {
 }
 
 /// A chain of its own, whose serials start large.
-fn new_chain(inode: u64) -> io::Result<Position> {
+pub(super) fn new_chain(inode: u64) -> io::Result<Position> {
     let mut random = [0; 16];
     platform::fill_random(&mut random)?;
     let (stream, start) = random.split_at(8);

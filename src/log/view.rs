@@ -14,6 +14,7 @@ use crate::platform;
 pub(super) struct View {
     format: Format,
     host: String,
+    is_local: bool,
     pid: u32,
     client: String,
 }
@@ -28,8 +29,10 @@ pub(super) struct Stamped<'a> {
 }
 
 impl View {
-    pub fn new(format: Format, client: &str) -> View {
-        View { format, host: bare_host(&platform::host_name()), pid: std::process::id(), client: client.to_owned() }
+    /// `is_local`: for the socket of this machine.
+    pub fn new(format: Format, client: &str, is_local: bool) -> View {
+        let (host, pid) = (bare_host(&platform::host_name()), std::process::id());
+        View { format, host, is_local, pid, client: client.to_owned() }
     }
 
     /// Appends the line up to what is put before the hash, and returns where the hashed part begins. `moment` is when
@@ -40,6 +43,7 @@ impl View {
             moment,
             offset: moment.local_offset(),
             host: &self.host,
+            is_local: self.is_local,
             pid: self.pid,
             event: record.event,
         };
@@ -110,7 +114,7 @@ mod tests {
     const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
 
     fn line(format: Format, client: &str, fields: &[(&'static str, Cow<'_, str>)]) -> String {
-        let view = View { format, host: "db1".into(), pid: 77, client: client.into() };
+        let view = View { format, host: "db1".into(), is_local: false, pid: 77, client: client.into() };
         let link = Link { stream: 255, serial: 1_000_000_001, previous: [b'0'; 64] };
         let record = Record { event: "kmip.get", severity: Severity::Warning, level: Level::Basic, fields };
         let mut line = String::new();

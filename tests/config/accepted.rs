@@ -1,11 +1,10 @@
 //! What is accepted, and what holds when it is left out.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keystead::Code;
-use keystead::config::{self, Config, Level, Policy};
+use keystead::config::{self, Config, Format, Level, OnFailure, Policy, Target};
 
 use crate::site::{Site, ids, minimal};
 
@@ -107,9 +106,30 @@ file = "audit.csv"
     assert_eq!((config.failover.rounds, config.failover.deadline), (5, Duration::from_secs(60)));
     assert_eq!((config.cache.ttl, config.cache.max_stale), (Duration::from_secs(3600), Duration::from_secs(86400)));
     assert_eq!((config.cache.max_entries, config.log.level), (7, Level::None));
-    assert_eq!(config.log.target.as_deref(), Some(Path::new("/var/log/keystead/keystead.log")));
+    assert_eq!(config.log.target, Some(Target::File("/var/log/keystead/keystead.log".into())));
     assert_eq!(config.audit, Some(site.path("audit.csv")));
     assert!(!format!("{config:?}").contains("horse"));
+}
+
+#[test]
+fn a_log_may_go_to_a_collector() {
+    let site = Site::new();
+    let (tcp, udp) =
+        (|host: &str, port| Target::Tcp(host.into(), port), |host: &str, port| Target::Udp(host.into(), port));
+    for (text, target) in [
+        ("stderr", Target::Stderr),
+        ("syslog", Target::Syslog(None)),
+        ("syslog:/run/log", Target::Syslog(Some("/run/log".into()))),
+        ("udp://loghost", udp("loghost", 514)),
+        ("tcp://loghost", tcp("loghost", 601)),
+        ("tcp://192.0.2.7:6514", tcp("192.0.2.7", 6514)),
+        ("udp://[2001:db8::7]:10514", udp("2001:db8::7", 10514)),
+    ] {
+        let log = format!("[log]\nformat = \"syslog-5424\"\non_failure = \"refuse\"\ntarget = \"{text}\"\n");
+        let (config, _) = site.load(&(minimal("strict") + &log)).unwrap();
+        assert_eq!(config.log.target, Some(target));
+        assert_eq!((config.log.format, config.log.on_failure), (Format::Syslog5424, OnFailure::Refuse));
+    }
 }
 
 #[test]

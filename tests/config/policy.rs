@@ -1,7 +1,7 @@
 //! What the policy decides, and what is told of the rest.
 
 use keystead::Code;
-use keystead::config::Policy;
+use keystead::config::{Policy, Target};
 
 use crate::site::{Site, ids, minimal};
 
@@ -34,7 +34,7 @@ fn findings_tell_what_is_permitted_but_unwise() {
     let (config, findings) = site.load(&text).unwrap();
     assert_eq!(ids(&findings), ["plain-password", "single-server", "talkative-log", "no-audit"]);
     assert!(findings.iter().all(|finding| !finding.message.contains("open")), "{findings:?}");
-    assert_eq!(config.log.target, Some(site.path("log")));
+    assert_eq!(config.log.target, Some(Target::File(site.path("log"))));
 }
 
 #[test]
