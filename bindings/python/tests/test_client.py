@@ -213,15 +213,17 @@ class TheExamples(WithKeyServers):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertRegex(done.stdout, r"^Ada Lovelace is [0-9]+ bytes encrypted with customer-42/1\n$")
 
-    def test_the_readme_does_what_it_says(self) -> None:
-        readme = (ROOT / "bindings/python/README.md").read_text(encoding="utf-8")
-        examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-        self.assertTrue(examples)
+    def test_the_readmes_do_what_they_say(self) -> None:
         before = os.getcwd()
         self.addCleanup(os.chdir, before)
         os.chdir(self.servers.folder)  # which holds keystead.conf
-        for example in examples:
-            exec(compile(example, "README.md", "exec"), {})
+        for page in ("README.md", "bindings/python/README.md"):
+            readme = (ROOT / page).read_text(encoding="utf-8")
+            examples = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+            self.assertTrue(examples, page)
+            for example in examples:
+                example = example.replace("/etc/orders/keystead.conf", "keystead.conf")
+                exec(compile(example, page, "exec"), {})
 
 
 def uses(client: keystead.Client, key: keystead.Key, name: str, message: bytes) -> list[Callable[[], object]]:
