@@ -1,6 +1,7 @@
-//! `tests/vectors/message.json`: what every implementation accepts, and what it refuses.
+//! `tests/vectors/*.json`: what every implementation accepts, and what it refuses.
 
 use keystead::Code;
+use keystead::envelope::stream::SEGMENT;
 use keystead::envelope::{Key, KeyId};
 use keystead::memory::slot::Slot;
 use serde_json::Value;
@@ -31,6 +32,58 @@ fn valid_messages_are_decrypted_and_all_others_refused() {
             }
             (_, outcome) => panic!("{outcome:?} for {vector}"),
         }
+    }
+    assert!(refused >= 100 && vectors.len() - refused >= 10);
+}
+
+/// What comes out of a stream given in pieces of `piece` bytes, and how it ends.
+fn read_stream(key: &Key, stream: &[u8], aad: &[u8], piece: usize) -> (Vec<u8>, keystead::Result<()>) {
+    let mut plaintext = Vec::new();
+    let outcome = (|| {
+        let mut decryptor = key.decrypt_stream(stream, aad)?;
+        let mut out = vec![0xaa; piece + SEGMENT];
+        for piece in stream[decryptor.header_size()..].chunks(piece) {
+            let size = decryptor.update(piece, &mut out)?;
+            plaintext.extend_from_slice(&out[..size]);
+        }
+        decryptor.finish()
+    })();
+    (plaintext, outcome)
+}
+
+#[test]
+fn valid_streams_are_decrypted_and_all_others_refused() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/stream.json")).unwrap();
+    let all: Value = serde_json::from_str(&text).unwrap();
+    let vectors = all["vectors"].as_array().unwrap();
+    let mut refused = 0;
+    for vector in vectors {
+        let name = vector["name"].as_str().unwrap();
+        let parts = vector["stream"].as_array().unwrap().iter().map(|part| part.as_str().unwrap());
+        let digits: String = parts
+            .map(|part| part.strip_prefix('@').map_or(part, |piece| all["pieces"][piece].as_str().unwrap()))
+            .collect();
+        let stream =
+            digits.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
+        let stream: Vec<u8> = stream.collect();
+        let material: [u8; 32] = unhex(vector, "key").try_into().unwrap();
+        let key =
+            Key::new(KeyId::parse(vector["key_id"].as_str().unwrap()).unwrap(), Slot::copy_of(&material).unwrap());
+        for piece in [1000, 1 << 20] {
+            let (plaintext, outcome) = read_stream(&key, &stream, &unhex(vector, "aad"), piece);
+            match (vector["result"].as_str(), outcome) {
+                (Some("valid"), Ok(())) => {
+                    assert_eq!(vector["plaintext_size"], plaintext.len(), "{name}");
+                    let hash = ring::digest::digest(&ring::digest::SHA256, &plaintext);
+                    assert_eq!(unhex(vector, "plaintext_sha256"), hash.as_ref(), "{name}");
+                }
+                (Some("refused"), Err(error)) => {
+                    assert!(matches!(error.code(), Code::NotAuthentic | Code::WrongKey), "{name}: {error}");
+                }
+                (_, outcome) => panic!("{outcome:?} for {name}"),
+            }
+        }
+        refused += usize::from(vector["result"] == "refused");
     }
     assert!(refused >= 100 && vectors.len() - refused >= 10);
 }

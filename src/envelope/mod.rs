@@ -17,6 +17,8 @@ mod segment;
 mod session;
 
 #[cfg(test)]
+mod stream_vectors;
+#[cfg(test)]
 mod vectors;
 
 pub use identity::{KeyId, Pattern, is_valid_name};

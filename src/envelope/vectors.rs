@@ -10,13 +10,13 @@ use serde::Serialize;
 use super::session::{Session, iv};
 use super::{cbor, key};
 
-const KEY_ID: &str = "customer-42/7";
-const KEY: [u8; 32] = *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\
+pub(super) const KEY_ID: &str = "customer-42/7";
+pub(super) const KEY: [u8; 32] = *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\
                          \x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f";
-const SALT: [u8; 16] = *b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab\xac\xad\xae\xaf";
+pub(super) const SALT: [u8; 16] = *b"\xa0\xa1\xa2\xa3\xa4\xa5\xa6\xa7\xa8\xa9\xaa\xab\xac\xad\xae\xaf";
 const COUNTER: u32 = 5;
 const TICKS: u64 = 0x0123_4567_89ab_cdef;
-const AAD: &[u8] = b"row 1";
+pub(super) const AAD: &[u8] = b"row 1";
 const PLAINTEXT: &[u8] = b"hello";
 
 #[derive(Serialize)]
@@ -35,26 +35,28 @@ struct Vector {
 
 /// Everything that makes a message; each vector changes one thing.
 #[derive(Clone)]
-struct Recipe {
-    id: Vec<u8>,
-    key: [u8; 32],
-    salt: Vec<u8>,
-    aad: Vec<u8>,
-    plaintext: Vec<u8>,
-    body_protected: Vec<u8>,
-    algorithm: Vec<u8>,
-    key_use: &'static str,
+pub(super) struct Recipe {
+    pub id: Vec<u8>,
+    pub key: [u8; 32],
+    pub salt: Vec<u8>,
+    pub iv: [u8; 12],
+    pub aad: Vec<u8>,
+    pub plaintext: Vec<u8>,
+    pub body_protected: Vec<u8>,
+    pub algorithm: Vec<u8>,
+    pub key_use: &'static str,
 }
 
 /// A part of a message under its name.
-type Field = (&'static str, Vec<u8>);
+pub(super) type Field = (&'static str, Vec<u8>);
 
 impl Recipe {
-    fn new() -> Recipe {
+    pub fn new() -> Recipe {
         Recipe {
             id: KEY_ID.into(),
             key: KEY,
             salt: SALT.into(),
+            iv: iv(COUNTER, TICKS),
             aad: AAD.into(),
             plaintext: PLAINTEXT.into(),
             body_protected: unhex("a10103"),
@@ -76,13 +78,13 @@ impl Recipe {
         self.expand(&[b"\x83\x71keystead/commit/1", &text(self.key_use), &bytes(&self.id)])
     }
 
-    fn content_key(&self, recipient_protected: &[u8]) -> Vec<u8> {
+    pub fn content_key(&self, recipient_protected: &[u8]) -> Vec<u8> {
         let context = unhex("840383f6f6f683f6f6f683190100");
         self.expand(&[&context, &bytes(recipient_protected), &bytes(self.key_use.as_bytes())])
     }
 
     /// The recipient's protected header, its entries apart.
-    fn protected(&self) -> Vec<Field> {
+    pub fn protected(&self) -> Vec<Field> {
         vec![
             ("recipient protected: map", unhex("a3")),
             ("recipient protected: alg", self.algorithm.clone()),
@@ -91,13 +93,13 @@ impl Recipe {
         ]
     }
 
-    fn fields(&self) -> Vec<Field> {
+    pub fn fields(&self) -> Vec<Field> {
         self.fields_with(&join(&self.protected()))
     }
 
     /// The fields of a message whose recipient's protected header is this, whatever it is.
     fn fields_with(&self, protected: &[u8]) -> Vec<Field> {
-        let iv = iv(COUNTER, TICKS);
+        let iv = self.iv;
         let key = UnboundKey::new(&AES_256_GCM, &self.content_key(protected)).unwrap();
         let mut sealed = self.plaintext.clone();
         let structure = [b"\x83\x67Encrypt", &bytes(&self.body_protected)[..], &bytes(&self.aad)].concat();
@@ -123,6 +125,16 @@ impl Recipe {
             ("salt", self.salt.clone()),
             ("recipient ciphertext", unhex("40")),
         ]
+    }
+
+    /// The fields, the recipient's protected header entry by entry.
+    pub fn all_fields(&self) -> Vec<Field> {
+        let mut fields = self.fields();
+        let at = fields.iter().position(|(name, _)| *name == "recipient protected").unwrap();
+        let head = fields[at].1[..2].to_vec();
+        fields.splice(at..=at, [vec![("recipient protected: head", head)], self.protected()].concat());
+        assert_eq!(join(&fields), join(&self.fields()));
+        fields
     }
 
     fn valid(&self, name: &str) -> Vector {
@@ -169,19 +181,17 @@ fn valid_vectors() -> Vec<Vector> {
 /// Every field of a message changed in four ways, and nothing mended.
 fn damaged_vectors() -> Vec<Vector> {
     let base = Recipe::new();
-    let mut fields = base.fields();
-    // The recipient's protected header entry by entry.
-    let at = fields.iter().position(|(name, _)| *name == "recipient protected").unwrap();
-    let head = fields[at].1[..2].to_vec();
-    fields.splice(at..=at, [vec![("recipient protected: head", head)], base.protected()].concat());
-    assert_eq!(join(&fields), join(&base.fields()));
+    damaged(&base.all_fields()).iter().map(|(name, message)| base.refused(name, message)).collect()
+}
 
-    let mut vectors = Vec::new();
+/// Every field changed in four ways: what was changed, and the whole.
+pub(super) fn damaged(fields: &[Field]) -> Vec<(String, Vec<u8>)> {
+    let mut damaged = Vec::new();
     for (at, (field, bytes)) in fields.iter().enumerate() {
         let mut push = |what: &str, changed: Vec<u8>| {
-            let mut fields = fields.clone();
+            let mut fields = fields.to_vec();
             fields[at].1 = changed;
-            vectors.push(base.refused(&format!("{field}: {what}"), &join(&fields)));
+            damaged.push((format!("{field}: {what}"), join(&fields)));
         };
         let (first, last) = (0, bytes.len() - 1);
         let flipped = |at: usize, mask: u8| {
@@ -194,7 +204,7 @@ fn damaged_vectors() -> Vec<Vector> {
         push("left out", Vec::new());
         push("twice", [&bytes[..], bytes].concat());
     }
-    vectors
+    damaged
 }
 
 /// Messages that another COSE library might take, in an encoding or with headers that are not the accepted ones.
@@ -333,11 +343,11 @@ fn all_vectors() -> Vec<Vector> {
         .collect()
 }
 
-fn join(fields: &[Field]) -> Vec<u8> {
+pub(super) fn join(fields: &[Field]) -> Vec<u8> {
     fields.iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect()
 }
 
-fn bytes(string: &[u8]) -> Vec<u8> {
+pub(super) fn bytes(string: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     cbor::push(&mut out, string);
     out
@@ -353,11 +363,11 @@ fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &parts.concat()).as_ref().to_vec()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(super) fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
     digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
@@ -390,15 +400,21 @@ fn the_vectors_are_up_to_date() {
     assert!(stored == fresh, "tests/vectors/message.json is stale: run UPDATE_VECTORS=1 cargo test --lib vectors");
 }
 
-/// The example in docs/FORMAT.md, line by line: bytes, then what they are.
+/// A block of docs/FORMAT.md.
+pub(super) fn block(language: &str) -> &'static str {
+    let format = include_str!("../../docs/FORMAT.md");
+    let start = format.find(&format!("```{language}\n")).expect("the block") + language.len() + 4;
+    format[start..].split("```").next().unwrap()
+}
+
+/// An example in docs/FORMAT.md, line by line: bytes, then what they are.
+pub(super) fn example(language: &str) -> Vec<u8> {
+    block(language).lines().flat_map(|line| unhex(line.split('#').next().unwrap())).collect()
+}
+
 #[test]
 fn the_example_of_the_specification_is_what_the_code_writes() {
-    let format = include_str!("../../docs/FORMAT.md");
-    let block = |language: &str| {
-        let start = format.find(&format!("```{language}\n")).expect("the block") + language.len() + 4;
-        format[start..].split("```").next().unwrap()
-    };
-    let example: Vec<u8> = block("message").lines().flat_map(|line| unhex(line.split('#').next().unwrap())).collect();
+    let example = example("message");
     let recipe = Recipe::new();
     assert_eq!(hex(&example), hex(&join(&recipe.fields())));
 
