@@ -5,7 +5,8 @@
  *
  * NOUNS. A client is one opened configuration file: its key servers, key cache, log and audit trail. A key is
  * ready to use. A message is one encrypted value; it names its key and version, and is a COSE_Encrypt object
- * (RFC 9052), specified in docs/FORMAT.md. Key bytes never cross this interface in either direction.
+ * (RFC 9052), specified in docs/FORMAT.md. A stream is an encrypted file or pipe of any length, written by an
+ * encryptor and read by a decryptor. Key bytes never cross this interface in either direction.
  *
  * EXAMPLE. A whole program is examples/c/encrypt_file.c.
  *
@@ -38,7 +39,7 @@
  * comment does not allow it, is INVALID_ARGUMENT or INVALID_HANDLE. Texts are NUL-terminated UTF-8, paths are
  * NUL-terminated bytes. The library keeps no pointer to an argument after a call returned.
  *
- * OWNERSHIP. Every client, key, error and keystead_bytes belongs to the caller and is freed once, by the
+ * OWNERSHIP. Every client, key, encryptor, decryptor, error and keystead_bytes belongs to the caller and is freed once, by the
  * function of its type, in any order. Use after _free, or freeing twice, is a mistake that is usually, not
  * always, noticed (INVALID_HANDLE). A _free never waits for the network and cannot fail.
  *
@@ -48,7 +49,7 @@
  * BLOCKING. Every comment says whether its function may wait for the network or files, or uses the CPU alone.
  * No call waits longer than the deadline in the configuration.
  *
- * FORK. In a forked child every call on a client or key of its parent says KEYSTEAD_E_FORKED, and none hangs. A
+ * FORK. In a forked child every call on a client, key or stream of its parent says KEYSTEAD_E_FORKED; none hangs. A
  * child holds no keys; it opens a client of its own. Freeing what it inherited is allowed and has no effect on the
  * parent. Errors and keystead_bytes stay readable.
  *
@@ -72,13 +73,13 @@
 // An argument is missing, malformed or out of range.
 #define KEYSTEAD_E_INVALID_ARGUMENT 101
 
-// The client or key is NULL, freed, or a pointer to something else.
+// The client, key or stream is NULL, freed, or a pointer to something else.
 #define KEYSTEAD_E_INVALID_HANDLE 102
 
 // The output buffer is too small; the size needed was written to *out_len.
 #define KEYSTEAD_E_BUFFER_TOO_SMALL 103
 
-// The client or key was made before a fork; open a client in the child.
+// The client, key or stream was made before a fork; open a client in the child.
 #define KEYSTEAD_E_FORKED 104
 
 // The client was closed.
@@ -180,6 +181,12 @@
 // The log or the audit trail could not be written, and the configuration refuses unlogged work.
 #define KEYSTEAD_E_LOG_FAILED 904
 
+// So many bytes from the start of a stream always hold its header.
+#define KEYSTEAD_STREAM_HEADER_MAX 256
+
+// An output buffer longer than the input by this is enough for each call on a stream with up to 64 MiB of input.
+#define KEYSTEAD_STREAM_ROOM 131072
+
 // Output whose size is not known before the call: text or JSON. Free it with keystead_bytes_free(), which
 // wipes it. It belongs to no client, and any number of threads may read it at once.
 typedef struct keystead_bytes keystead_bytes;
@@ -187,6 +194,15 @@ typedef struct keystead_bytes keystead_bytes;
 // One opened configuration: its key servers, key cache, log and audit trail. An application has one, opens it
 // once, and shares it among its threads.
 typedef struct keystead_client keystead_client;
+
+// Decrypts a stream, piece by piece and in constant memory. Calls on one of them take turns.
+//
+// What comes out of it was verified, but until keystead_decryptor_finish() succeeds it may be no more than the
+// beginning: do not act on it before, or be able to undo it.
+typedef struct keystead_decryptor keystead_decryptor;
+
+// Encrypts a file or pipe of any length, piece by piece and in constant memory. Calls on one of them take turns.
+typedef struct keystead_encryptor keystead_encryptor;
 
 // Why a call failed. Made by a failing call whose last argument was not NULL; free it with
 // keystead_error_free(). It belongs to no client, so it may be read and freed after the client was, and
@@ -442,6 +458,101 @@ keystead_status keystead_message_inspect(const uint8_t *message,
                                          size_t message_len,
                                          keystead_bytes **out_json,
                                          keystead_error **err);
+
+// Begins a stream. aad[0..aad_len], at most 65536 bytes, is not stored, but must be the same when the stream is
+// decrypted. The stream keeps the key's current version to its end, also when the key is rotated or freed or
+// the client closed; its own key is wiped when it is freed. CPU only, save for a system call for random bytes.
+//
+// On success *out_encryptor is to be freed with keystead_encryptor_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; KEY_STATE if the key must not encrypt any
+// more; KEY_STALE if that could not be verified for longer than max_stale; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_key_encrypt_stream(const keystead_key *key,
+                                            const uint8_t *aad,
+                                            size_t aad_len,
+                                            keystead_encryptor **out_encryptor,
+                                            keystead_error **err);
+
+// The size in bytes of what the next keystead_encryptor_update() with plaintext_len bytes writes, if no other
+// call comes between; 0 if the encryptor is not usable or a stream cannot be that long. Pure arithmetic.
+size_t keystead_encryptor_update_size(const keystead_encryptor *encryptor,
+                                      size_t plaintext_len);
+
+// Encrypts the next plaintext_len bytes, of any number. What is ready of the stream goes to
+// out[0..out_capacity], which may not overlap plaintext, and its size, which may be 0, to *out_len. If the
+// buffer is too small, *out_len is the size needed and nothing was taken: call again. CPU only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL with a length, an overlap, a stream that is over, or more than
+// 2^48 bytes; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; INTERNAL.
+keystead_status keystead_encryptor_update(const keystead_encryptor *encryptor,
+                                          const uint8_t *plaintext,
+                                          size_t plaintext_len,
+                                          uint8_t *out,
+                                          size_t out_capacity,
+                                          size_t *out_len,
+                                          keystead_error **err);
+
+// Writes the end of the stream, which is refused without it, to out[0..out_capacity], and its size to *out_len:
+// at most KEYSTEAD_STREAM_ROOM. If the buffer is too small, *out_len is the size needed: call again. CPU only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT if the stream is over; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED;
+// INTERNAL.
+keystead_status keystead_encryptor_finish(const keystead_encryptor *encryptor,
+                                          uint8_t *out,
+                                          size_t out_capacity,
+                                          size_t *out_len,
+                                          keystead_error **err);
+
+// Frees an encryptor and wipes what it holds; NULL is ignored. Does not block.
+void keystead_encryptor_free(keystead_encryptor *encryptor);
+
+// Begins to decrypt the stream that begins with start[0..start_len]: its first KEYSTEAD_STREAM_HEADER_MAX bytes or
+// more, or all of a shorter one. The key is the one that the header names, if that name matches expect, as for
+// keystead_client_decrypt(). aad[0..aad_len] must be what the stream was encrypted with. Blocks on the network
+// until the deadline of the configuration, unless the key is cached.
+//
+// On success *out_decryptor is to be freed with keystead_decryptor_free(), else NULL. Give everything behind the
+// first keystead_decryptor_header_size() bytes of the stream to keystead_decryptor_update().
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; WRONG_KEY if the name does not match
+// expect; NOT_AUTHENTIC for a header that is altered, of another context or not one of a stream; and what
+// keystead_client_key() returns for a key that cannot be had or used.
+keystead_status keystead_client_decrypt_stream(const keystead_client *client,
+                                               const uint8_t *start,
+                                               size_t start_len,
+                                               const uint8_t *aad,
+                                               size_t aad_len,
+                                               const char *expect,
+                                               keystead_decryptor **out_decryptor,
+                                               keystead_error **err);
+
+// How many bytes the header took at the start of the stream; 0 if the decryptor is not usable.
+size_t keystead_decryptor_header_size(const keystead_decryptor *decryptor);
+
+// Takes the next stream_len bytes of the stream, of any number. The plaintext that is now verified goes to
+// out[0..out_capacity], which may not overlap stream, and its size, which may be 0, to *out_len. The buffer is
+// to hold stream_len + 65536 bytes; if it is too small, *out_len is that size and nothing was taken. CPU only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL with a length, an overlap, or a stream that is over;
+// INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; NOT_AUTHENTIC, now and from now on, if anything is altered, missing,
+// exchanged or added: what was decrypted before is genuine but incomplete, so discard it; INTERNAL.
+keystead_status keystead_decryptor_update(const keystead_decryptor *decryptor,
+                                          const uint8_t *stream,
+                                          size_t stream_len,
+                                          uint8_t *out,
+                                          size_t out_capacity,
+                                          size_t *out_len,
+                                          keystead_error **err);
+
+// To be called where the stream ends: tells whether that is its end. CPU only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT if the stream is over; INVALID_HANDLE; FORKED; NOT_AUTHENTIC if its end is
+// missing: what was decrypted is genuine but incomplete, so discard it; INTERNAL.
+keystead_status keystead_decryptor_finish(const keystead_decryptor *decryptor,
+                                          keystead_error **err);
+
+// Frees a decryptor and wipes what it holds; NULL is ignored. Does not block.
+void keystead_decryptor_free(keystead_decryptor *decryptor);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -148,11 +148,15 @@ def render(header: Header) -> str:
         "class Code(IntEnum):",
         '    """Why a call failed. Later versions of the library may return codes that are not listed here."""',
     ]
+    sizes: list[str] = []
     for name, (value, comment) in header.constants.items():
         if name.startswith("KEYSTEAD_E_"):
             lines += ["", f"    # {comment}", f"    {name[len('KEYSTEAD_E_') :]} = {value}"]
+        elif name.startswith("KEYSTEAD_STREAM_"):
+            sizes += ["", f"# {comment}", f"{name[len('KEYSTEAD_') :]} = {value}"]
         elif (name, value) != ("KEYSTEAD_OK", 0):
             raise HeaderError(f"a constant that is not known: {name}")
+    lines += ["", *sizes] if sizes else []
     lines += [
         "",
         "",

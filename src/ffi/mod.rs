@@ -20,6 +20,7 @@ pub mod error;
 pub mod key;
 pub mod message;
 pub mod status;
+pub mod stream;
 
 #[cfg(test)]
 mod tests;

@@ -14,13 +14,13 @@ pub const KEYSTEAD_OK: i32 = 0;
 /// An argument is missing, malformed or out of range.
 pub const KEYSTEAD_E_INVALID_ARGUMENT: i32 = 101;
 
-/// The client or key is NULL, freed, or a pointer to something else.
+/// The client, key or stream is NULL, freed, or a pointer to something else.
 pub const KEYSTEAD_E_INVALID_HANDLE: i32 = 102;
 
 /// The output buffer is too small; the size needed was written to *out_len.
 pub const KEYSTEAD_E_BUFFER_TOO_SMALL: i32 = 103;
 
-/// The client or key was made before a fork; open a client in the child.
+/// The client, key or stream was made before a fork; open a client in the child.
 pub const KEYSTEAD_E_FORKED: i32 = 104;
 
 /// The client was closed.

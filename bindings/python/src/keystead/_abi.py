@@ -13,13 +13,13 @@ class Code(IntEnum):
     # An argument is missing, malformed or out of range.
     INVALID_ARGUMENT = 101
 
-    # The client or key is NULL, freed, or a pointer to something else.
+    # The client, key or stream is NULL, freed, or a pointer to something else.
     INVALID_HANDLE = 102
 
     # The output buffer is too small; the size needed was written to *out_len.
     BUFFER_TOO_SMALL = 103
 
-    # The client or key was made before a fork; open a client in the child.
+    # The client, key or stream was made before a fork; open a client in the child.
     FORKED = 104
 
     # The client was closed.
@@ -120,6 +120,13 @@ class Code(IntEnum):
 
     # The log or the audit trail could not be written, and the configuration refuses unlogged work.
     LOG_FAILED = 904
+
+
+# So many bytes from the start of a stream always hold its header.
+STREAM_HEADER_MAX = 256
+
+# An output buffer longer than the input by this is enough for each call on a stream with up to 64 MiB of input.
+STREAM_ROOM = 131072
 
 
 class Library:
@@ -337,4 +344,93 @@ class Library:
             c_size_t,  # size_t message_len
             POINTER(c_void_p),  # keystead_bytes **out_json
             POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_encrypt_stream: Any = dll.keystead_key_encrypt_stream
+        self.key_encrypt_stream.restype = c_int32
+        self.key_encrypt_stream.argtypes = [
+            c_void_p,  # const keystead_key *key
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            POINTER(c_void_p),  # keystead_encryptor **out_encryptor
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.encryptor_update_size: Any = dll.keystead_encryptor_update_size
+        self.encryptor_update_size.restype = c_size_t
+        self.encryptor_update_size.argtypes = [
+            c_void_p,  # const keystead_encryptor *encryptor
+            c_size_t,  # size_t plaintext_len
+        ]
+
+        self.encryptor_update: Any = dll.keystead_encryptor_update
+        self.encryptor_update.restype = c_int32
+        self.encryptor_update.argtypes = [
+            c_void_p,  # const keystead_encryptor *encryptor
+            c_void_p,  # const uint8_t *plaintext
+            c_size_t,  # size_t plaintext_len
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.encryptor_finish: Any = dll.keystead_encryptor_finish
+        self.encryptor_finish.restype = c_int32
+        self.encryptor_finish.argtypes = [
+            c_void_p,  # const keystead_encryptor *encryptor
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.encryptor_free: Any = dll.keystead_encryptor_free
+        self.encryptor_free.restype = None
+        self.encryptor_free.argtypes = [
+            c_void_p,  # keystead_encryptor *encryptor
+        ]
+
+        self.client_decrypt_stream: Any = dll.keystead_client_decrypt_stream
+        self.client_decrypt_stream.restype = c_int32
+        self.client_decrypt_stream.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_void_p,  # const uint8_t *start
+            c_size_t,  # size_t start_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            c_char_p,  # const char *expect
+            POINTER(c_void_p),  # keystead_decryptor **out_decryptor
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.decryptor_header_size: Any = dll.keystead_decryptor_header_size
+        self.decryptor_header_size.restype = c_size_t
+        self.decryptor_header_size.argtypes = [
+            c_void_p,  # const keystead_decryptor *decryptor
+        ]
+
+        self.decryptor_update: Any = dll.keystead_decryptor_update
+        self.decryptor_update.restype = c_int32
+        self.decryptor_update.argtypes = [
+            c_void_p,  # const keystead_decryptor *decryptor
+            c_void_p,  # const uint8_t *stream
+            c_size_t,  # size_t stream_len
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.decryptor_finish: Any = dll.keystead_decryptor_finish
+        self.decryptor_finish.restype = c_int32
+        self.decryptor_finish.argtypes = [
+            c_void_p,  # const keystead_decryptor *decryptor
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.decryptor_free: Any = dll.keystead_decryptor_free
+        self.decryptor_free.restype = None
+        self.decryptor_free.argtypes = [
+            c_void_p,  # keystead_decryptor *decryptor
         ]
