@@ -29,6 +29,7 @@ from ._errors import (
     WrongKey,
 )
 from ._library import LibraryError, __version__
+from ._streams import EncryptingWriter
 
 __all__ = [
     "ArgumentError",
@@ -37,6 +38,7 @@ __all__ = [
     "Code",
     "ConfigurationError",
     "DataError",
+    "EncryptingWriter",
     "ForkedError",
     "InternalError",
     "Key",

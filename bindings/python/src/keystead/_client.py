@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import weakref
 from ctypes import byref, c_size_t, c_void_p
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ._abi import Code
 from ._errors import argument_error
+from ._handle import Handle
 from ._library import Borrowed, borrow, check, library, new_bytes, take_text, text_argument
+from ._streams import EncryptingWriter, Readable, Writable, begin_decryption, begin_encryption
 
 if TYPE_CHECKING:
+    import io
     from types import TracebackType
 
     from typing_extensions import Buffer, Self
 
 
-class _Handle:
-    """Owns a handle of the library and frees it when nobody can use it any more.
-
-    Closing does not free: a call on a closed client reaches the library, which answers CLOSED. Nothing is freed while
-    the interpreter exits, when another thread might still be inside a call.
-    """
-
-    def __init__(self, handle: c_void_p, free: Any) -> None:
-        self._handle = handle
-        weakref.finalize(self, free, handle).atexit = False
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} can be neither copied nor pickled; key bytes never leave the library")
-
-
-class Key(_Handle):
+class Key(Handle):
     """A key that is ready to use: it encrypts and decrypts with the CPU alone, in any number of threads.
 
     It comes from `Client.key` or `Client.create_key`, and follows its name: once that is rotated, it encrypts with the
@@ -86,6 +73,16 @@ class Key(_Handle):
         check(status, error)
         return _shortened(out, length.value)
 
+    def encrypt_stream(self, target: Writable, aad: Buffer = b"") -> EncryptingWriter:
+        """A file object that encrypts what is written to it, of any length, into a binary file:
+
+            with open("backup.cose", "wb") as target, key.encrypt_stream(target) as stream:
+                shutil.copyfileobj(source, stream)
+
+        The stream is complete when it is closed, which leaving the `with` block does, unless by an exception.
+        """
+        return begin_encryption(self._handle, target, aad)
+
     def encrypted_size(self, plaintext_size: int) -> int:
         """The size of the message for a plaintext of this size; 0 if no message can hold that much."""
         return int(self._size(self._handle, plaintext_size))
@@ -111,7 +108,7 @@ class Key(_Handle):
         return length.value
 
 
-class Client(_Handle):
+class Client(Handle):
     """One opened configuration: its key servers, key cache, log and audit trail.
 
     An application opens one and shares it among its threads. Opening never waits for a key server.
@@ -175,6 +172,15 @@ class Client(_Handle):
         )
         check(status, error)
         return length.value
+
+    def decrypt_stream(self, source: Readable, aad: Buffer = b"", *, expect: str) -> io.BufferedReader:
+        """A file object that reads the plaintext of the stream in a binary file, with the key that the stream names, if
+        that name matches `expect` as in `decrypt`.
+
+        What it gives was verified, but before its end was read it may be no more than the beginning: a stream that was
+        cut or altered further on raises `NotAuthentic` there, and what was read before is to be discarded.
+        """
+        return begin_decryption(self._handle, source, aad, text_argument(expect, "the expected name"))
 
     def status(self) -> dict[str, Any]:
         """What the client knows of itself: "client", "memory_tier", "cache", "servers"."""
