@@ -4,8 +4,8 @@
  *     encrypt_file CONFIG KEY_NAME IN OUT        makes the key where the name has none yet
  *     encrypt_file -d CONFIG KEY_NAME IN OUT
  *
- * The whole file becomes one message, so it has to fit into memory, and is limited to 1 GiB. The message carries
- * no associated data: `keystead decrypt` opens it too.
+ * The file becomes a stream, so it may be of any length, and takes little memory. OUT appears when all of it was
+ * written and verified, or not at all. The stream carries no associated data: `keystead decrypt` opens it too.
  */
 #define _POSIX_C_SOURCE 200809L /* open and fdopen: a decrypted file is for its owner alone */
 
@@ -17,12 +17,14 @@
 
 #include "keystead.h"
 
-enum { MAX_MESSAGE_OVERHEAD = 1024 };
-static const size_t MAX_FILE = (size_t)1 << 30;
+enum { PIECE = 1 << 20, MAX_PATH = 4096 };
 
-struct buffer {
-    uint8_t *data;
-    size_t len;
+/* The input piece by piece, and the output, which has another name until it is whole. */
+struct files {
+    FILE *in, *out;
+    const char *in_path, *out_path;
+    char partial[MAX_PATH];
+    uint8_t *piece, *result;
 };
 
 static int complain(const char *doing, const char *path)
@@ -32,70 +34,116 @@ static int complain(const char *doing, const char *path)
     return 0;
 }
 
-static int read_file(const char *path, struct buffer *content)
+/* `error` by address: an argument may be evaluated before the call beside it has set it. */
+static int explain(keystead_status status, keystead_error **error)
 {
-    const size_t limit = MAX_FILE + MAX_MESSAGE_OVERHEAD;
-    size_t capacity = 0;
-    FILE *file = fopen(path, "rb");
-    if (file == NULL)
-        return complain("open", path);
+    if (status != KEYSTEAD_OK)
+        fprintf(stderr, "encrypt_file: %s\n%s: %s\n", keystead_error_message(*error), keystead_status_name(status),
+                keystead_error_detail(*error));
+    keystead_error_free(*error);
+    return status == KEYSTEAD_OK;
+}
+
+static int open_files(struct files *files)
+{
+    int length = snprintf(files->partial, sizeof files->partial, "%s.partial", files->out_path);
+    if (length < 0 || (size_t)length >= sizeof files->partial) {
+        fprintf(stderr, "encrypt_file: the path %s is too long\n", files->out_path);
+        files->partial[0] = '\0';
+        return 0;
+    }
+    files->piece = malloc(PIECE);
+    files->result = malloc(PIECE + KEYSTEAD_STREAM_ROOM);
+    files->in = fopen(files->in_path, "rb");
+    if (files->piece == NULL || files->result == NULL || files->in == NULL)
+        return complain("read", files->in_path);
+    int descriptor = open(files->partial, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    files->out = descriptor < 0 ? NULL : fdopen(descriptor, "wb");
+    return files->out != NULL || complain("create", files->partial);
+}
+
+/* Reads up to `size` bytes; fewer only at the end of the input. */
+static int read_piece(struct files *files, size_t size, size_t *length)
+{
+    *length = fread(files->piece, 1, size, files->in);
+    return !ferror(files->in) || complain("read", files->in_path);
+}
+
+static int write_result(struct files *files, size_t length)
+{
+    return fwrite(files->result, 1, length, files->out) == length || complain("write", files->partial);
+}
+
+static int close_files(struct files *files, int done)
+{
+    if (files->in != NULL)
+        fclose(files->in);
+    if (files->out != NULL && fclose(files->out) != 0)
+        done = done && complain("write", files->partial);
+    if (done && rename(files->partial, files->out_path) != 0)
+        done = complain("create", files->out_path);
+    if (!done && files->out != NULL)
+        unlink(files->partial);
+    free(files->piece);
+    free(files->result);
+    return done;
+}
+
+static int encrypt_with(keystead_encryptor *encryptor, struct files *files)
+{
+    keystead_error *error;
+    size_t length, ready;
     do {
-        capacity = capacity == 0 ? 65536 : 2 * capacity;
-        uint8_t *larger = realloc(content->data, capacity);
-        if (larger == NULL)
-            break;
-        content->data = larger;
-        content->len += fread(content->data + content->len, 1, capacity - content->len, file);
-    } while (content->len == capacity && content->len <= limit);
-
-    int complete = feof(file) && !ferror(file) && content->len <= limit;
-    if (!complete && content->len > limit)
-        fprintf(stderr, "encrypt_file: %s is larger than 1 GiB, more than one message should hold\n", path);
-    else if (!complete)
-        complain("read", path);
-    fclose(file);
-    return complete;
+        if (!read_piece(files, PIECE, &length)
+            || !explain(keystead_encryptor_update(encryptor, files->piece, length, files->result,
+                                                  PIECE + KEYSTEAD_STREAM_ROOM, &ready, &error), &error)
+            || !write_result(files, ready))
+            return 0;
+    } while (length == PIECE);
+    return explain(keystead_encryptor_finish(encryptor, files->result, PIECE + KEYSTEAD_STREAM_ROOM, &ready, &error),
+                   &error)
+           && write_result(files, ready);
 }
 
-static int write_file(const char *path, const struct buffer *content)
-{
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    FILE *file = descriptor < 0 ? NULL : fdopen(descriptor, "wb");
-    if (file == NULL)
-        return complain("create", path);
-    size_t written = fwrite(content->data, 1, content->len, file);
-    if (fclose(file) == 0 && written == content->len)
-        return 1;
-    complain("write", path);
-    unlink(path);
-    return 0;
-}
-
-static keystead_status encrypt(const keystead_client *client, const char *name, const struct buffer *plaintext,
-                               struct buffer *message, keystead_error **error)
+static int encrypt(const keystead_client *client, const char *name, struct files *files)
 {
     keystead_key *key;
-    keystead_status status = keystead_client_create_key(client, name, &key, error);
-    if (status != KEYSTEAD_OK)
-        return status;
-    size_t size = keystead_key_encrypted_size(key, plaintext->len);
-    message->data = malloc(size);
-    status = keystead_key_encrypt(key, plaintext->data, plaintext->len, NULL, 0, message->data,
-                                  message->data == NULL ? 0 : size, &message->len, error);
+    keystead_encryptor *encryptor = NULL;
+    keystead_error *error;
+    int done = explain(keystead_client_create_key(client, name, &key, &error), &error)
+               && explain(keystead_key_encrypt_stream(key, NULL, 0, &encryptor, &error), &error)
+               && encrypt_with(encryptor, files);
+    keystead_encryptor_free(encryptor);
     keystead_key_free(key);
-    return status;
+    return done;
 }
 
-static keystead_status decrypt(const keystead_client *client, const char *name, const struct buffer *message,
-                               struct buffer *plaintext, keystead_error **error)
+/* `start` is where the first piece goes on behind the header. */
+static int decrypt_with(keystead_decryptor *decryptor, struct files *files, size_t start, size_t length)
 {
-    size_t size;
-    keystead_status status = keystead_message_decrypted_size(message->data, message->len, &size, error);
-    if (status != KEYSTEAD_OK)
-        return status;
-    plaintext->data = malloc(size + 1); /* not malloc(0), which may be NULL */
-    return keystead_client_decrypt(client, message->data, message->len, NULL, 0, name, plaintext->data,
-                                   plaintext->data == NULL ? 0 : size, &plaintext->len, error);
+    keystead_error *error;
+    size_t ready;
+    while (length > 0) {
+        if (!explain(keystead_decryptor_update(decryptor, files->piece + start, length - start, files->result,
+                                               PIECE + KEYSTEAD_STREAM_ROOM, &ready, &error), &error)
+            || !write_result(files, ready) || !read_piece(files, PIECE, &length))
+            return 0;
+        start = 0;
+    }
+    return explain(keystead_decryptor_finish(decryptor, &error), &error);
+}
+
+static int decrypt(const keystead_client *client, const char *name, struct files *files)
+{
+    keystead_decryptor *decryptor = NULL;
+    keystead_error *error;
+    size_t length;
+    int done = read_piece(files, PIECE, &length)
+               && explain(keystead_client_decrypt_stream(client, files->piece, length, NULL, 0, name, &decryptor,
+                                                         &error), &error)
+               && decrypt_with(decryptor, files, keystead_decryptor_header_size(decryptor), length);
+    keystead_decryptor_free(decryptor);
+    return done;
 }
 
 int main(int argc, char **argv)
@@ -105,27 +153,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: encrypt_file [-d] CONFIG KEY_NAME IN OUT\n");
         return 2;
     }
-    const char *config = argv[argc - 4], *name = argv[argc - 3], *in_path = argv[argc - 2], *out_path = argv[argc - 1];
+    const char *config = argv[argc - 4], *name = argv[argc - 3];
+    struct files files = {.in_path = argv[argc - 2], .out_path = argv[argc - 1]};
 
-    struct buffer in = {NULL, 0}, out = {NULL, 0};
     keystead_client *client = NULL;
-    keystead_error *error = NULL;
-    int done = read_file(in_path, &in);
-    if (done) {
-        keystead_status status = keystead_client_open(config, &client, &error);
-        if (status == KEYSTEAD_OK)
-            status = (decrypting ? decrypt : encrypt)(client, name, &in, &out, &error);
-        if (status == KEYSTEAD_OK && (status = keystead_client_close(client, &error)) == KEYSTEAD_OK)
-            done = write_file(out_path, &out);
-        if (status != KEYSTEAD_OK) {
-            fprintf(stderr, "encrypt_file: %s\n%s: %s\n", keystead_error_message(error), keystead_status_name(status),
-                    keystead_error_detail(error));
-            done = 0;
-        }
-    }
-    keystead_error_free(error);
+    keystead_error *error;
+    int done = open_files(&files) && explain(keystead_client_open(config, &client, &error), &error)
+               && (decrypting ? decrypt : encrypt)(client, name, &files)
+               && explain(keystead_client_close(client, &error), &error);
     keystead_client_free(client);
-    free(in.data);
-    free(out.data);
-    return done ? 0 : 1;
+    return close_files(&files, done) ? 0 : 1;
 }

@@ -201,9 +201,9 @@ class QuickStart:
             done = run([program, self.servers.config, "documents", CSV, target])
             self.page.quote(f"{shown(program)} keystead.conf documents {CSV.name} {target.name}\n{done.stderr}")
             if done.returncode == 0:
-                message = target.read_bytes()
-                equal = self.client.decrypt(message, expect="documents") == CSV.read_bytes()
-                text = f"{CSV.stat().st_size:,} bytes became {len(message):,}, which Python opens"
+                with open(target, "rb") as file, self.client.decrypt_stream(file, expect="documents") as stream:
+                    equal = stream.read() == CSV.read_bytes()
+                text = f"{CSV.stat().st_size:,} bytes became {target.stat().st_size:,}, which Python opens"
                 self.page.check(equal, text)
             else:
                 self.page.check(False, f"encrypt_file succeeds (it exited with {done.returncode})")
