@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::config::Rotation;
 use crate::error::Result;
 use crate::log::chain::{ChainedFile, Form, Link, Notice};
 use crate::log::layout::Layout;
@@ -47,7 +48,12 @@ impl AuditTrail {
     /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened. A full
     /// disk is no error.
     pub fn open(path: &Path) -> Result<AuditTrail> {
-        Ok(AuditTrail { file: ChainedFile::open(path, "the audit trail", Csv)? })
+        AuditTrail::open_rotating(path, Rotation::default())
+    }
+
+    /// As [`AuditTrail::open`], for a file that is rotated.
+    pub fn open_rotating(path: &Path, rotation: Rotation) -> Result<AuditTrail> {
+        Ok(AuditTrail { file: ChainedFile::open(path, "the audit trail", rotation, Csv)? })
     }
 
     /// Appends a row, dated now in UTC, before it returns. A failing disk is counted, told by a later row, and never

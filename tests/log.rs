@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use keystead::Code;
 use keystead::audit::{AuditTrail, Row};
-use keystead::config::{self, OnFailure, Target};
+use keystead::config::{self, OnFailure, Rotation, Target};
 use keystead::log::{Finding, Format, Kind, Level, Log, Record, Report, Severity, catalogue, verify};
 
 const RECORDS: u64 = 12;
@@ -31,6 +31,7 @@ fn open(path: &Path, level: Level) -> Log {
             level,
             format: Format::Syslog,
             target: Some(Target::File(path.to_owned())),
+            rotation: Rotation::default(),
             on_failure: OnFailure::Continue,
         },
         "orders api",
@@ -68,6 +69,7 @@ fn every_kind() -> Vec<(Folder, PathBuf)> {
             level: Level::Basic,
             format,
             target: Some(Target::File(path.clone())),
+            rotation: Rotation::default(),
             on_failure: OnFailure::Continue,
         };
         let log = Log::open(&config, "orders api").unwrap();
@@ -433,6 +435,7 @@ fn files_that_others_could_exchange_or_read_are_refused() {
             level: Level::Basic,
             format: Format::Syslog,
             target: Some(Target::File(path.to_owned())),
+            rotation: Rotation::default(),
             on_failure: OnFailure::Continue,
         };
         let errors = [Log::open(&config, "x").err().unwrap(), AuditTrail::open(path).err().unwrap()];
@@ -454,6 +457,7 @@ fn files_that_others_could_exchange_or_read_are_refused() {
         level: Level::Basic,
         format: Format::Syslog,
         target: Some(Target::File(folder.path("nowhere/a.log"))),
+        rotation: Rotation::default(),
         on_failure: OnFailure::Continue,
     };
     let error = Log::open(&config, "x").err().unwrap();

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::files::{self, Access};
 use super::parse::Source;
-use super::schema::{Document, FilePath, Host, PasswordSource, ServerSection, TlsSection};
+use super::schema::{Document, FilePath, Host, PasswordSource, ServerSection, TlsSection, rotation};
 use super::tls::{self, NamedFile, TlsFiles};
 use super::{Config, Finding, Log, Policy, Secret, Server, Tls, findings};
 use crate::error::{Code, Error, Result};
@@ -33,7 +33,7 @@ impl<'a> Loader<'a> {
         for section in document.server {
             servers.push(self.server(section, &document.tls, policy)?);
         }
-        let log = document.log;
+        let (log, audit) = (document.log, document.audit);
         let config = Config {
             path: self.source.path.to_owned(),
             client_name: document.client.name.0,
@@ -45,9 +45,11 @@ impl<'a> Loader<'a> {
                 level: log.level,
                 format: log.format,
                 target: log.target.map(|target| self.source.resolve_target(target.0)),
+                rotation: rotation(log.rotate_size, log.rotate_every, log.rotate_keep),
                 on_failure: log.on_failure,
             },
-            audit: document.audit.file.map(|file| self.source.resolve(&file.0)),
+            audit_rotation: rotation(audit.rotate_size, audit.rotate_every, audit.rotate_keep),
+            audit: audit.file.map(|file| self.source.resolve(&file.0)),
         };
         self.findings.extend(findings::of(&config, now));
         Ok((config, self.findings))

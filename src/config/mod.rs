@@ -38,6 +38,7 @@ pub struct Config {
     pub log: Log,
     /// The CSV audit trail, where configured.
     pub audit: Option<PathBuf>,
+    pub audit_rotation: Rotation,
 }
 
 /// Whether the prohibitions on how keys are kept are enforced or only warned of.
@@ -106,7 +107,20 @@ pub struct Log {
     pub level: Level,
     pub format: Format,
     pub target: Option<Target>,
+    /// Of a file.
+    pub rotation: Rotation,
     pub on_failure: OnFailure,
+}
+
+/// When a file is put aside and a new one begun. Never, by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Before the first record that finds it so long, in bytes.
+    pub size: Option<u64>,
+    /// Before the first record of a new period; periods are counted from 1970 (UTC).
+    pub every: Option<Duration>,
+    /// So many are kept; all, where nothing is said.
+    pub keep: Option<u32>,
 }
 
 /// Where records go.

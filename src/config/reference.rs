@@ -25,6 +25,7 @@ use Absent::{Is, Means, Refused};
 
 const FILE: &str = "the path of a file";
 const PEM: &str = "the path of a PEM file";
+const SIZE: &str = "a size in KiB, MiB or GiB, such as \"100MiB\"";
 const DURATION: &str = "a duration in ms, s, m, h or d, such as \"2s\"";
 
 /// Every section with its meaning, in the order of the document.
@@ -78,10 +79,18 @@ pub const KEYS: &[KeyDoc] = &[
     doc("log", "target", "\"file:PATH\", \"stderr\", \"syslog\", \"syslog:SOCKET\", \"udp://HOST:514\" or \"tcp://HOST:601\"",
         Means("no log is written"),
         "Where lines go: a file, standard error, the syslog socket of this machine, or a collector; TCP with octet counting (RFC 6587)."),
+    doc("log", "rotate_size", SIZE, Means("no size is too large"), "A file of this size is renamed to `FILE.SERIAL`, and a new one is begun."),
+    doc("log", "rotate_every", DURATION, Means("no time is too long"),
+        "The same at the end of each such period since 1970 (UTC), with the first record after it: `\"1d\"` is midnight."),
+    doc("log", "rotate_keep", "a number from 1", Means("all are kept"), "How many renamed files are kept; the oldest are removed."),
     doc("log", "on_failure", "\"continue\" or \"refuse\"", Is("\"continue\""),
         "What is done while records cannot be written: the application works on and later records count what was lost, or calls \
          on the client are refused."),
     doc("audit", "file", FILE, Means("no audit trail is written"), "The CSV file."),
+    doc("audit", "rotate_size", SIZE, Means("no size is too large"), "A file of this size is renamed to `FILE.SERIAL`, and a new one is begun."),
+    doc("audit", "rotate_every", DURATION, Means("no time is too long"),
+        "The same at the end of each such period since 1970 (UTC), with the first record after it: `\"1d\"` is midnight."),
+    doc("audit", "rotate_keep", "a number from 1", Means("all are kept"), "How many renamed files are kept; the oldest are removed."),
 ];
 
 const fn doc(

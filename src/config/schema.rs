@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
-use super::{Failover, Format, Level, OnFailure, Policy, Target};
+use super::{Failover, Format, Level, OnFailure, Policy, Rotation, Target};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +84,9 @@ pub(super) struct LogSection {
     pub level: Level,
     pub format: Format,
     pub target: Option<LogTarget>,
+    pub rotate_size: Option<Size>,
+    pub rotate_every: Option<PositivePeriod>,
+    pub rotate_keep: Option<NonZeroU32>,
     pub on_failure: OnFailure,
 }
 
@@ -91,6 +94,9 @@ pub(super) struct LogSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct AuditSection {
     pub file: Option<FilePath>,
+    pub rotate_size: Option<Size>,
+    pub rotate_every: Option<PositivePeriod>,
+    pub rotate_keep: Option<NonZeroU32>,
 }
 
 fn strict() -> Policy {
@@ -127,7 +133,15 @@ pub(super) const DEFAULT_MAX_STALE: Duration = Duration::from_secs(60 * 60);
 
 impl Default for LogSection {
     fn default() -> Self {
-        LogSection { level: Level::Basic, format: Format::Syslog, target: None, on_failure: OnFailure::Continue }
+        LogSection {
+            level: Level::Basic,
+            format: Format::Syslog,
+            target: None,
+            rotate_size: None,
+            rotate_every: None,
+            rotate_keep: None,
+            on_failure: OnFailure::Continue,
+        }
     }
 }
 
@@ -135,6 +149,11 @@ impl From<FailoverSection> for Failover {
     fn from(section: FailoverSection) -> Failover {
         Failover { delay: section.delay.0, rounds: section.rounds.get(), deadline: section.deadline.0 }
     }
+}
+
+/// As three keys of a section say it.
+pub(super) fn rotation(size: Option<Size>, every: Option<PositivePeriod>, keep: Option<NonZeroU32>) -> Rotation {
+    Rotation { size: size.map(|size| size.0), every: every.map(|every| every.0), keep: keep.map(NonZeroU32::get) }
 }
 
 type Parsed<T> = std::result::Result<T, String>;
@@ -313,6 +332,28 @@ impl TryFrom<Period> for PositivePeriod {
     type Error = String;
     fn try_from(period: Period) -> Parsed<Self> {
         if period.0.is_zero() { Err("it is zero".into()) } else { Ok(PositivePeriod(period.0)) }
+    }
+}
+
+/// A size as a number and a unit: `512KiB`, `100MiB`, `1GiB`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Size(pub u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        let bad = || format!("{text:?} is not a size");
+        let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+        let (number, unit) = text.split_at(digits);
+        let shift = match unit {
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(bad()),
+        };
+        let number: u32 = number.parse().map_err(|_| bad())?;
+        if number == 0 { Err("it is zero".into()) } else { Ok(Size(u64::from(number) << shift)) }
     }
 }
 

@@ -17,7 +17,9 @@ use super::layout::{Hash, Layout};
 use super::place::{self, Fault};
 pub(crate) use super::recover::Notice;
 use super::recover::{self, Found, Known};
+use super::rotation;
 use super::state::{self, Position};
+use crate::config::Rotation;
 use crate::error::Result;
 use crate::platform::ProcessStamp;
 
@@ -62,6 +64,7 @@ struct Paths {
     state: PathBuf,
     /// What it is, for errors.
     what: &'static str,
+    rotation: Rotation,
 }
 
 #[derive(Default)]
@@ -90,11 +93,11 @@ struct Lost {
 impl<F: Form> ChainedFile<F> {
     /// Opens or makes the file and its state file. `what` names the file in errors. A disk that is full is no error: what
     /// cannot be written is counted.
-    pub fn open(path: &Path, what: &'static str, form: F) -> Result<ChainedFile<F>> {
+    pub fn open(path: &Path, what: &'static str, rotation: Rotation, form: F) -> Result<ChainedFile<F>> {
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut state = file.clone().into_os_string();
         state.push(".state");
-        let paths = Paths { file, state: state.into(), what };
+        let paths = Paths { file, state: state.into(), what, rotation };
         let mut writer = Writer::default();
         let opened = writer.locked(&paths, |writer, state| writer.begin(&paths, form.layout(), state));
         if let Err(fault) = opened
@@ -257,20 +260,40 @@ impl Writer {
         };
         let size = match size {
             Some(size) => size,
-            None => {
-                let file = Opened::new(place::open(&paths.file, paths.what, true)?)?;
-                let size = file.file.metadata()?.len();
-                self.file = Some(file);
-                size
-            }
+            None => self.open_file(paths)?,
         };
         let file = self.file.as_ref().expect("it was just opened");
         if let Known::Position(position) = known
             && (position.inode, position.offset) == (file.inode, size)
         {
-            return Ok(Found { position, notices: Vec::new(), is_torn: false });
+            return self.rotate(paths, position);
         }
         Ok(recover::find(&file.file, size, file.inode, known, layout)?)
+    }
+
+    /// Returns the size of the file.
+    fn open_file(&mut self, paths: &Paths) -> std::result::Result<u64, Fault> {
+        let file = Opened::new(place::open(&paths.file, paths.what, true)?)?;
+        let size = file.file.metadata()?.len();
+        self.file = Some(file);
+        Ok(size)
+    }
+
+    /// Begins a new file where that is due. One that cannot be put aside is written on.
+    fn rotate(&mut self, paths: &Paths, mut position: Position) -> std::result::Result<Found, Fault> {
+        let file = &self.file.as_ref().expect("it was just opened").file;
+        let is_wanted = position.offset > 0 && paths.rotation != Rotation::default();
+        let mut notices = Vec::new();
+        if is_wanted
+            && rotation::is_due(&paths.rotation, position.offset, file.metadata().and_then(|now| now.modified()))
+            && let Ok(aside) = rotation::rotate(&paths.rotation, &paths.file, position.serial)
+        {
+            let name = aside.file_name().unwrap_or_default().to_string_lossy();
+            notices.push(Notice::Continued { reason: format!("the file was rotated to {name}") });
+            position.offset = self.open_file(paths)?;
+            position.inode = self.file.as_ref().expect("it was just opened").inode;
+        }
+        Ok(Found { position, notices, is_torn: false })
     }
 
     fn read_state(&self, state: &File) -> io::Result<Known> {

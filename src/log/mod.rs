@@ -16,6 +16,7 @@ mod place;
 mod queue;
 mod recover;
 mod report;
+mod rotation;
 mod sequence;
 mod state;
 pub(crate) mod text;
@@ -99,7 +100,7 @@ impl Log {
         let sink = match &config.target {
             Some(Target::File(path)) if config.level > Level::None => {
                 let view = View::new(config.format, client_name, false);
-                Some(Sink::File(Box::new(ChainedFile::open(path, "the log", view)?)))
+                Some(Sink::File(Box::new(ChainedFile::open(path, "the log", config.rotation, view)?)))
             }
             Some(target) if config.level > Level::None => {
                 Some(Sink::Queue(Queue::open(target.clone(), config.format, client_name)?))

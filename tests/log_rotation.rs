@@ -1,0 +1,141 @@
+//! Logs that are put aside, by us or by logrotate: one chain over all files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use keystead::audit::{AuditTrail, Row};
+use keystead::config::{self, OnFailure, Rotation, Target};
+use keystead::log::{Format, Level, Log, Record, Report, Severity, verify};
+
+fn open(path: &Path, rotation: Rotation) -> Log {
+    let target = Some(Target::File(path.to_owned()));
+    let on_failure = OnFailure::Continue;
+    let config = config::Log { level: Level::Basic, format: Format::Syslog, target, rotation, on_failure };
+    Log::open(&config, "orders").unwrap()
+}
+
+fn write(log: &Log) {
+    let fields = [("key_name", "customer-42".into())];
+    log.write(&Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields });
+}
+
+/// Every file beside `path` that is part of its chain, and what verifying them says.
+fn check(path: &Path) -> (Vec<PathBuf>, Report) {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let mut files: Vec<PathBuf> = fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|file| {
+        let other = file.file_name().unwrap().to_str().unwrap();
+        other.starts_with(name) && !other.ends_with(".state")
+    });
+    files.sort();
+    let report = verify(&files.iter().map(PathBuf::as_path).collect::<Vec<_>>()).unwrap();
+    assert!(report.is_intact(), "{report}");
+    (files, report)
+}
+
+#[test]
+fn a_file_that_is_large_is_put_aside_and_the_chain_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keystead.log");
+    let rotation = Rotation { size: Some(4096), ..Rotation::default() };
+    // Two that share the file rotate it once.
+    let logs = [open(&path, rotation), open(&path, rotation)];
+    (0..100).for_each(|number| write(&logs[number % 2]));
+    let (files, report) = check(&path);
+    assert!(files.len() > 5, "{files:?}");
+    assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() < 4096 + 1024), "{files:?}");
+    assert_eq!((report.streams.len(), report.records), (1, 100 + files.len() as u64 - 1), "{report}");
+    assert!(report.streams[0].has_beginning);
+    let text = fs::read_to_string(&path).unwrap();
+    let aside = files.last().unwrap().file_name().unwrap().to_str().unwrap();
+    assert!(text.contains(&format!("reason=\"the file was rotated to {aside}\"")), "{text}");
+}
+
+#[test]
+fn a_new_day_begins_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keystead.log");
+    let day = Duration::from_secs(24 * 3600);
+    let log = open(&path, Rotation { every: Some(day), ..Rotation::default() });
+    write(&log);
+    write(&log);
+    assert_eq!(check(&path).0.len(), 1);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::now() - day).unwrap();
+    write(&log);
+    assert_eq!(check(&path).0.len(), 2);
+}
+
+#[test]
+fn as_many_are_kept_as_the_configuration_says_and_nothing_else_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.csv");
+    let others = ["audit.csv.1", "audit.csv.1234567890.gz", "audit.csv.old", "other.csv.1234567890"];
+    others.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
+    let audit = AuditTrail::open_rotating(&path, Rotation { size: Some(1024), keep: Some(3), every: None }).unwrap();
+    (0..100).for_each(|_| audit.append(&Row { operation: "Get", succeeded: true, ..Row::default() }));
+    assert!(others.iter().all(|name| folder.path().join(name).exists()));
+    others.iter().for_each(|name| fs::remove_file(folder.path().join(name)).unwrap());
+    let (files, report) = check(&path);
+    assert_eq!(files.len(), 4, "{files:?}");
+    assert!(!report.streams[0].has_beginning, "the oldest were removed");
+}
+
+/// A file that stands in the way, or a folder that may not be written, stops rotation and not the log.
+#[test]
+fn a_file_that_cannot_be_put_aside_is_written_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keystead.log");
+    write(&open(&path, Rotation::default()));
+    let serial = check(&path).1.streams[0].last_serial;
+    let in_the_way = folder.path().join(format!("keystead.log.{serial}"));
+    fs::write(&in_the_way, "precious").unwrap();
+    let log = open(&path, Rotation { size: Some(1), ..Rotation::default() });
+    write(&log);
+    assert_eq!(fs::read_to_string(&in_the_way).unwrap(), "precious");
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
+}
+
+/// The snippet of docs/OPERATIONS.md, run by the real logrotate while the log is open.
+#[test]
+fn logrotate_may_rename_or_copy_and_the_chain_goes_on() {
+    let Some(program) = ["/usr/sbin/logrotate", "/sbin/logrotate"].into_iter().find(|path| Path::new(path).exists())
+    else {
+        eprintln!("skipped: logrotate is not installed");
+        return;
+    };
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
+    let snippet = page.split("```logrotate\n").nth(1).unwrap().split("```").next().unwrap();
+    for way in ["", "copytruncate\n"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keystead.log");
+        let config = folder.path().join("logrotate.conf");
+        let text = snippet.replace("/var/log/keystead", folder.path().to_str().unwrap());
+        let text = if way.is_empty() { text } else { text.replace("nocreate", way) };
+        // Owner and group of the snippet need not be users of this machine.
+        let text: String =
+            text.lines().filter(|line| !line.trim().starts_with("su ")).map(|l| format!("{l}\n")).collect();
+        fs::write(&config, text).unwrap();
+        let log = open(&path, Rotation::default());
+        for _ in 0..3 {
+            write(&log);
+            write(&log);
+            let output = Command::new(program)
+                .args(["--force", "--state"])
+                .arg(folder.path().join("state"))
+                .arg(&config)
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        write(&log);
+        for file in fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_some_and(|extension| extension == "gz") {
+                assert!(Command::new("gunzip").arg(&file).status().unwrap().success());
+            }
+        }
+        let (files, report) = check(&path);
+        assert_eq!((files.len(), report.streams.len(), report.records), (4, 1, 7 + 3), "{way}: {report}");
+    }
+}
