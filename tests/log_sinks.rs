@@ -291,3 +291,46 @@ fn a_real_rsyslogd_keeps_records_that_verify() {
         assert_eq!((report.streams.len(), report.records), (streams, streams as u64 * 20), "{name}: {report}");
     }
 }
+
+/// The first block of docs/OPERATIONS.md below a heading, for another port and folder.
+fn snippet(heading: &str, port: u16, folder: &Path) -> String {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
+    let block = page.split(heading).nth(1).unwrap().split("```\n").nth(1).unwrap();
+    block.replace("601", &port.to_string()).replace("/var/log", folder.to_str().unwrap())
+}
+
+#[test]
+fn the_page_on_operations_makes_rsyslog_and_syslog_ng_keep_what_verifies() {
+    for (heading, program) in [("### rsyslog\n", "/usr/sbin/rsyslogd"), ("### syslog-ng\n", "/usr/sbin/syslog-ng")] {
+        if !Path::new(program).exists() {
+            eprintln!("skipped: {program} is not installed");
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = folder.path().join("conf");
+        let mut command = Command::new(program);
+        let text = snippet(heading, port, folder.path());
+        if program.ends_with("syslog-ng") {
+            fs::write(&config, format!("@version: 3.38\n{text}")).unwrap();
+            let [persist, pid, control] = ["persist", "pid", "control"].map(|name| folder.path().join(name));
+            command.args(["--foreground", "--no-caps", "--cfgfile"]).arg(&config);
+            command.arg("--persist-file").arg(persist).arg("--pidfile").arg(pid).arg("--control").arg(control);
+        } else {
+            fs::write(&config, text).unwrap();
+            command.arg("-n").arg("-i").arg(folder.path().join("pid")).arg("-f").arg(&config);
+        }
+        let _daemon = Daemon(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let formats = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
+        let logs = formats.map(|format| open(Target::Tcp("127.0.0.1".into(), port), format, OnFailure::Continue));
+        for log in &logs {
+            (0..5).for_each(|number| write(log, &format!("customer {number}"), "a=b|c\\d \"e\" ] Zoë 鍵"));
+        }
+        let received = folder.path().join("keystead-received.log");
+        let lines = || fs::read_to_string(&received).unwrap_or_default().lines().count();
+        until("the arrival of all records", || lines() == 20);
+        let report = verify(&[&received]).unwrap();
+        assert!(report.is_intact() && report.notes.is_empty(), "{program}: {report}");
+        assert_eq!((report.streams.len(), report.records), (4, 20), "{program}: {report}");
+    }
+}
