@@ -1,6 +1,7 @@
 //! A child that a fork made has none of its parent's keys, and no call on them hangs or crashes.
 
 use keystead::Code;
+use keystead::envelope::stream::SEGMENT;
 use keystead::envelope::{Key, KeyId};
 use keystead::memory::slot::Slot;
 
@@ -56,4 +57,26 @@ fn a_child_cannot_use_its_parents_key_but_one_of_its_own() {
     let inherited = std::cell::Cell::new(Some(inherited));
     assert_eq!(in_a_child(|| drop(inherited.take())), 0);
     drop(inherited.take());
+}
+
+#[test]
+fn a_child_cannot_go_on_with_its_parents_streams_and_the_parent_can() {
+    let key = key();
+    let (mut header, mut end, mut out) = (vec![0; 256], vec![0; 256], vec![0; 2 * SEGMENT]);
+    let mut encryptor = key.encrypt_stream(b"").unwrap();
+    let size = encryptor.update(b"text", &mut header).unwrap();
+    let mut decryptor = key.decrypt_stream(&header[..size], b"").unwrap();
+    let status = in_a_child(|| {
+        let mut out = vec![0xaa; 2 * SEGMENT];
+        assert_eq!(encryptor.update(&[0; SEGMENT + 1], &mut out).unwrap_err().code(), Code::Forked);
+        assert_eq!(encryptor.finish(&mut out).unwrap_err().code(), Code::Forked);
+        assert_eq!(decryptor.update(b"", &mut out).unwrap_err().code(), Code::Forked);
+        assert_eq!(decryptor.finish().unwrap_err().code(), Code::Forked);
+        assert!(key.encrypt_stream(b"").is_err_and(|error| error.code() == Code::Forked));
+    });
+    assert_eq!(status, 0);
+    let size = encryptor.finish(&mut end).unwrap();
+    assert_eq!(decryptor.update(&end[..size], &mut out).unwrap(), 4);
+    decryptor.finish().unwrap();
+    assert_eq!(out[..4], *b"text");
 }
