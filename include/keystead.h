@@ -554,6 +554,45 @@ keystead_status keystead_decryptor_finish(const keystead_decryptor *decryptor,
 // Frees a decryptor and wipes what it holds; NULL is ignored. Does not block.
 void keystead_decryptor_free(keystead_decryptor *decryptor);
 
+// Encrypts count values in one call, at most 1048576: value i is plaintexts[i][0..plaintext_lens[i]], its
+// associated data aads[i][0..aad_lens[i]]; NULL for both arrays of aads means none for any value. Every value
+// becomes a message, like those of keystead_key_encrypt(). All or nothing. CPU only.
+//
+// The messages go to out[0..out_capacity], one after the other, and their size to *out_len: message i is at
+// out_offsets[i] up to out_offsets[i + 1], so out_offsets has count + 1 places. The outputs may not overlap an
+// input or each other. If the buffer is too small, *out_len is the size needed. On any failure out is zeroed,
+// out_offsets tells nothing, and *out_len is 0 unless the buffer was too small.
+//
+// Returns what keystead_key_encrypt() returns.
+keystead_status keystead_key_encrypt_many(const keystead_key *key,
+                                          const uint8_t *const *plaintexts,
+                                          const size_t *plaintext_lens,
+                                          const uint8_t *const *aads,
+                                          const size_t *aad_lens,
+                                          size_t count,
+                                          uint8_t *out,
+                                          size_t out_capacity,
+                                          size_t *out_offsets,
+                                          size_t *out_len,
+                                          keystead_error **err);
+
+// Decrypts count messages of this key and its version in one call, as keystead_key_encrypt_many() encrypts: the
+// plaintexts go to out, one after the other, which never takes more than the messages did. All or nothing: if one
+// is refused, the error says which, and there is no output. CPU only.
+//
+// Returns what keystead_key_decrypt() returns.
+keystead_status keystead_key_decrypt_many(const keystead_key *key,
+                                          const uint8_t *const *messages,
+                                          const size_t *message_lens,
+                                          const uint8_t *const *aads,
+                                          const size_t *aad_lens,
+                                          size_t count,
+                                          uint8_t *out,
+                                          size_t out_capacity,
+                                          size_t *out_offsets,
+                                          size_t *out_len,
+                                          keystead_error **err);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

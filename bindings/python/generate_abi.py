@@ -25,7 +25,7 @@ CONSTANT = re.compile(r"define (KEYSTEAD_[A-Z0-9_]+) (-?[0-9]+)")
 OPAQUE = re.compile(r"typedef struct (keystead_\w+) (keystead_\w+)")
 SCALAR = re.compile(r"typedef (\w+) (keystead_\w+)")
 FUNCTION = re.compile(r"(.+?)\b(keystead_\w+) ?\((.*)\)")
-DECLARATION = re.compile(r"(const )?(\w+) ?(\**)(\w*)")
+DECLARATION = re.compile(r"(const )?(\w+) ?(\*const \*|\**)(\w*)")
 
 
 class HeaderError(Exception):
@@ -114,11 +114,15 @@ class Header:
         match = DECLARATION.fullmatch(declaration.strip())
         if match is None or bool(match[4]) is result:
             raise HeaderError(f"a declaration that is not known: {declaration.strip()}")
-        const, base, stars = bool(match[1]), match[2], len(match[3])
+        const, base, stars = bool(match[1]), match[2], match[3].count("*")
         if base == "void" and result and not stars:
             return "None"
         if base in self._scalars and not const and stars <= (0 if result else 1):
             return f"POINTER({self._scalars[base]})" if stars else self._scalars[base]
+        if base in self._scalars and const and stars == 1 and not result:
+            return f"POINTER({self._scalars[base]})"
+        if base == "uint8_t" and const and match[3] == "*const *":
+            return "POINTER(c_void_p)"
         if base == "char" and const and stars == 1:
             return "c_char_p"
         if base == "uint8_t" and stars == 1:

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::derivation::Use;
 use super::message::{self, IV_SIZE, MAX_PLAINTEXT, Parts, SALT_SIZE};
-use super::session::{Session, Sessions};
+use super::session::{Session, Sessions, Turn};
 use super::stream::{self, Decryptor, Encryptor};
 use super::{KeyId, aead, derivation, opened, session};
 use crate::error::{Code, Error, Result};
@@ -82,6 +82,15 @@ impl Key {
         Ok(size)
     }
 
+    /// The size of the message for a plaintext of `n` bytes, at most [`MAX_PLAINTEXT`].
+    pub(super) fn size(&self, n: usize) -> usize {
+        message::size(n, self.recipients_size)
+    }
+
+    pub(super) fn turn_many(&self, count: u64, bytes: u64, now: u64) -> Result<Turn> {
+        self.sessions.turn_many((count, bytes), now, |salt, now| self.session(salt, now))
+    }
+
     fn session(&self, salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
         Session::new(&self.material, self.kid.as_bytes(), salt, now)
     }
@@ -98,7 +107,7 @@ impl Key {
         outcome
     }
 
-    fn try_decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+    pub(super) fn try_decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         self.check_process()?;
         check_length("associated data", aad)?;
         let parts = message::parse(message)?;
@@ -162,7 +171,7 @@ impl Key {
 
     /// A child has none of its parent's locked memory: its pages fault when touched.
     #[inline]
-    fn check_process(&self) -> Result<()> {
+    pub(super) fn check_process(&self) -> Result<()> {
         if self.process.is_current() { Ok(()) } else { Err(self.forked()) }
     }
 
@@ -187,7 +196,7 @@ pub(super) fn write(session: &Session, iv: &[u8; IV_SIZE], plaintext: &[u8], aad
 }
 
 #[inline]
-fn check_length(what: &str, bytes: &[u8]) -> Result<()> {
+pub(super) fn check_length(what: &str, bytes: &[u8]) -> Result<()> {
     if bytes.len() <= MAX_PLAINTEXT { Ok(()) } else { Err(too_long(what, bytes.len())) }
 }
 

@@ -54,7 +54,8 @@ impl Session {
     /// two additions could give the same counter only if the sum wrapped at 2^64. It cannot: counters are given
     /// while the sum is below 2^20 × 2^40 = 2^60, and whoever is refused calls [`Sessions::renew`] before it
     /// adds again, after which no thread can get hold of this session any more. So each thread adds at
-    /// most once beyond the limit, less than 2^41, and Linux has at most 2^22 threads: 2^60 + 2^63 < 2^64.
+    /// most once beyond the limit, less than 2^41, and Linux has at most 2^22 threads: 2^60 + 2^63 < 2^64. A batch
+    /// adds nothing unless all of it is within the limit.
     #[inline]
     fn take(&self, bytes: usize, now: u64) -> Option<u32> {
         // Another thread's session may have been born after this thread read the clock.
@@ -64,6 +65,18 @@ impl Session {
         let before = self.spent.0.fetch_add(MESSAGE + bytes as u64, Ordering::Relaxed);
         let (messages, spent_bytes) = (before / MESSAGE, before % MESSAGE);
         (messages < MAX_MESSAGES && spent_bytes < MAX_BYTES).then_some(messages as u32)
+    }
+
+    /// Takes `count` counters (at most [`MAX_MESSAGES`]) for `bytes` bytes (at most [`MAX_BYTES`]) together, and returns
+    /// the first, unless the session is over or has not that many left.
+    fn take_many(&self, count: u64, bytes: u64, now: u64) -> Option<u32> {
+        if now.saturating_sub(self.born) >= LIFETIME {
+            return None;
+        }
+        let fits = |spent: u64| spent / MESSAGE + count <= MAX_MESSAGES && spent % MESSAGE < MAX_BYTES;
+        let add = |spent| fits(spent).then(|| spent + count * MESSAGE + bytes);
+        let before = self.spent.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        Some((before / MESSAGE) as u32)
     }
 }
 
@@ -83,7 +96,13 @@ impl Turn {
     /// time stamp counter still tells the clones apart.
     #[inline]
     pub fn iv(&self) -> [u8; IV_SIZE] {
-        iv(self.counter, platform::timestamp_counter())
+        self.iv_of(0)
+    }
+
+    /// The IV of one message of a batch.
+    #[inline]
+    pub fn iv_of(&self, index: u32) -> [u8; IV_SIZE] {
+        iv(self.counter + index, platform::timestamp_counter())
     }
 }
 
@@ -119,6 +138,22 @@ impl Sessions {
         loop {
             let session = self.current.load();
             if let Some(counter) = session.as_ref().and_then(|session| session.take(bytes, now)) {
+                return Ok(Turn { session, counter });
+            }
+            self.renew(&session, || make(&fresh_salt(self.process)?, now))?;
+        }
+    }
+
+    /// A turn with `count` counters in a row, which are all of one session.
+    pub fn turn_many(
+        &self,
+        (count, bytes): (u64, u64),
+        now: u64,
+        make: impl Fn(&[u8; SALT_SIZE], u64) -> Result<Session>,
+    ) -> Result<Turn> {
+        loop {
+            let session = self.current.load();
+            if let Some(counter) = session.as_ref().and_then(|session| session.take_many(count, bytes, now)) {
                 return Ok(Turn { session, counter });
             }
             self.renew(&session, || make(&fresh_salt(self.process)?, now))?;
@@ -232,6 +267,25 @@ mod tests {
             assert!(counter.is_none() || counter > last);
             last = counter.or(last);
         }
+    }
+
+    #[test]
+    fn a_batch_takes_its_counters_in_one_go_or_begins_a_session() {
+        let sessions = Sessions::new();
+        let counter = |turn: &Turn| (salt(turn), turn.counter);
+        let first = sessions.turn(1, NOW, make).unwrap();
+        let batch = sessions.turn_many((MAX_MESSAGES - 1, 7), NOW, make).unwrap();
+        assert_eq!(counter(&batch), (salt(&first), 1));
+        let next = sessions.turn_many((1, 7), NOW, make).unwrap();
+        assert_ne!(salt(&next), salt(&first));
+        let whole = sessions.turn_many((MAX_MESSAGES, MAX_BYTES), NOW, make).unwrap();
+        assert_eq!((whole.counter, next.counter), (0, 0));
+        assert_ne!(salt(&whole), salt(&next));
+        let after = sessions.turn(1, NOW, make).unwrap();
+        assert_ne!(salt(&after), salt(&whole));
+        // What does not fit leaves the session as it was for those who hold it.
+        assert_eq!(next.session().take_many(MAX_MESSAGES, 0, NOW), None);
+        assert_eq!(next.session().take(0, NOW), Some(1));
     }
 
     #[test]

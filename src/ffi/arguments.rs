@@ -43,7 +43,7 @@ impl Output {
     /// # Safety
     /// Unless NULL, `start` is valid for reads and writes of `capacity` bytes that nobody else uses during `'a`.
     #[inline]
-    pub unsafe fn slice<'a>(self, inputs: [Input; 2]) -> Result<&'a mut [u8]> {
+    pub unsafe fn slice<'a>(self, inputs: impl IntoIterator<Item = Input>) -> Result<&'a mut [u8]> {
         if self.filled.is_null() {
             return Err(missing("out_len"));
         }
@@ -65,10 +65,10 @@ impl Output {
     /// # Safety
     /// As for [`Output::slice`]; `filled` is NULL or valid for a write.
     #[cold]
-    pub unsafe fn withdraw(self, inputs: [Input; 2], needed: usize) {
+    pub unsafe fn withdraw(self, inputs: impl IntoIterator<Item = Input>, needed: usize) {
         let usable = self.capacity > 0 && check_range("out", self.start, self.capacity).is_ok();
         // Zeroing what overlaps would destroy the caller's input.
-        if usable && !inputs.iter().any(|input| self.overlaps(*input)) {
+        if usable && !inputs.into_iter().any(|input| self.overlaps(input)) {
             // SAFETY: the caller vouches for the buffer.
             unsafe { self.start.write_bytes(0, self.capacity) };
         }

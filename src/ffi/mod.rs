@@ -14,6 +14,7 @@ mod arguments;
 mod entry;
 mod handle;
 
+pub mod batch;
 pub mod bytes;
 pub mod client;
 pub mod error;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::now;
+use crate::envelope::batch::Values;
 use crate::envelope::stream::{Decryptor, Encryptor};
 use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
@@ -82,6 +83,24 @@ impl Key {
         let current = self.0.current.load();
         let version = current.as_ref().ok_or_else(|| self.0.gone())?;
         version.decrypt(message, aad, out)
+    }
+
+    /// Writes the message of every plaintext to `out`, in one session of one version: see
+    /// [`envelope::Key::encrypt_many`]. All or nothing. Does not block. Errors: as [`Key::encrypt`].
+    pub fn encrypt_many<'a>(&self, values: impl Values<'a>, out: &mut [u8], offsets: &mut [usize]) -> Result<usize> {
+        let current = self.0.current.load();
+        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+        version.may_encrypt(now())?;
+        version.key.encrypt_many(values, out, offsets)
+    }
+
+    /// Writes the plaintext of every message of this key and version to `out`: see [`envelope::Key::decrypt_many`].
+    /// All or nothing. Does not block. Errors: as [`Key::decrypt`].
+    pub fn decrypt_many<'a>(&self, values: impl Values<'a>, out: &mut [u8], offsets: &mut [usize]) -> Result<usize> {
+        let current = self.0.current.load();
+        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+        version.may_decrypt(now())?;
+        version.key.decrypt_many(values, out, offsets)
     }
 
     /// Begins a stream with the newest version that is known. The stream keeps that version to its end. Does not block.

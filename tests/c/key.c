@@ -153,6 +153,44 @@ static void a_message_says_which_key_it_needs(const keystead_key *key)
     keystead_bytes_free(json);
 }
 
+static void a_batch_comes_back_as_a_whole_or_not_at_all(const keystead_key *key)
+{
+    const uint8_t *texts[] = {TEXT, TEXT, NULL}, *rows[] = {ROW, OTHER_ROW, NULL}, *messages[3];
+    size_t text_lens[] = {sizeof TEXT, 3, 0}, row_lens[] = {sizeof ROW, sizeof OTHER_ROW, 0}, lens[3], offsets[4], len;
+    uint8_t out[1024], again[1024];
+    EXPECT(KEYSTEAD_E_BUFFER_TOO_SMALL,
+           keystead_key_encrypt_many(key, texts, text_lens, rows, row_lens, 3, NULL, 0, offsets, &len, &error));
+    CHECK(len <= sizeof out);
+    EXPECT(KEYSTEAD_OK, keystead_key_encrypt_many(key, texts, text_lens, rows, row_lens, 3, out, len, offsets, &len, &error));
+    CHECK(offsets[0] == 0 && offsets[3] == len);
+    for (int i = 0; i < 3; i++) {
+        messages[i] = out + offsets[i];
+        lens[i] = offsets[i + 1] - offsets[i];
+        CHECK(lens[i] == keystead_key_encrypted_size(key, text_lens[i]));
+    }
+    EXPECT(KEYSTEAD_OK, keystead_key_decrypt_many(key, messages, lens, rows, row_lens, 3, again, sizeof again, offsets,
+                                                  &len, &error));
+    CHECK(len == sizeof TEXT + 3 && offsets[1] == sizeof TEXT && offsets[2] == len && offsets[3] == len);
+    CHECK(memcmp(again, TEXT, sizeof TEXT) == 0 && memcmp(again + offsets[1], TEXT, 3) == 0);
+
+    EXPECT(KEYSTEAD_E_NOT_AUTHENTIC, keystead_key_decrypt_many(key, messages, lens, NULL, NULL, 3, again, sizeof again,
+                                                               offsets, &len, &error));
+    CHECK(len == 0 && is_zero(again, sizeof again));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_key_encrypt_many(key, NULL, text_lens, NULL, NULL, 3, out, sizeof out,
+                                                                  offsets, &len, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_key_encrypt_many(key, texts, text_lens, rows, NULL, 3, out, sizeof out,
+                                                                  offsets, &len, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_key_encrypt_many(key, texts, text_lens, NULL, NULL, 3, out, sizeof out,
+                                                                  NULL, &len, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_key_encrypt_many(key, texts, text_lens, NULL, NULL, (size_t)-1, out,
+                                                                  sizeof out, offsets, &len, &error));
+    texts[1] = again + 500;
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_key_encrypt_many(key, texts, text_lens, NULL, NULL, 3, again,
+                                                                  sizeof again, offsets, &len, &error));
+    EXPECT(KEYSTEAD_OK, keystead_key_encrypt_many(key, NULL, NULL, NULL, NULL, 0, NULL, 0, offsets, &len, &error));
+    CHECK(len == 0 && offsets[0] == 0);
+}
+
 static void names_are_checked(const keystead_client *client)
 {
     const char *bad[] = {NULL, "", "two words", "caf\xc3\xa9", "\xff", "a/1/2"};
@@ -218,6 +256,7 @@ int main(void)
     the_key_of_another_name_is_refused(client, key);
     overlapping_buffers_are_refused(key);
     a_message_says_which_key_it_needs(key);
+    a_batch_comes_back_as_a_whole_or_not_at_all(key);
     names_are_checked(client);
     handles_are_told_apart(client, key);
     a_closed_client_says_so(client, key);

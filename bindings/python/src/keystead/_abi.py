@@ -434,3 +434,35 @@ class Library:
         self.decryptor_free.argtypes = [
             c_void_p,  # keystead_decryptor *decryptor
         ]
+
+        self.key_encrypt_many: Any = dll.keystead_key_encrypt_many
+        self.key_encrypt_many.restype = c_int32
+        self.key_encrypt_many.argtypes = [
+            c_void_p,  # const keystead_key *key
+            POINTER(c_void_p),  # const uint8_t *const *plaintexts
+            POINTER(c_size_t),  # const size_t *plaintext_lens
+            POINTER(c_void_p),  # const uint8_t *const *aads
+            POINTER(c_size_t),  # const size_t *aad_lens
+            c_size_t,  # size_t count
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_offsets
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_decrypt_many: Any = dll.keystead_key_decrypt_many
+        self.key_decrypt_many.restype = c_int32
+        self.key_decrypt_many.argtypes = [
+            c_void_p,  # const keystead_key *key
+            POINTER(c_void_p),  # const uint8_t *const *messages
+            POINTER(c_size_t),  # const size_t *message_lens
+            POINTER(c_void_p),  # const uint8_t *const *aads
+            POINTER(c_size_t),  # const size_t *aad_lens
+            c_size_t,  # size_t count
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_offsets
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]

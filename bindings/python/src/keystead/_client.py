@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from ctypes import byref, c_size_t, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p, cast
 from typing import TYPE_CHECKING, Any
 
 from ._abi import Code
@@ -15,6 +15,7 @@ from ._streams import EncryptingWriter, Readable, Writable, begin_decryption, be
 
 if TYPE_CHECKING:
     import io
+    from collections.abc import Sequence
     from types import TracebackType
 
     from typing_extensions import Buffer, Self
@@ -72,6 +73,47 @@ class Key(Handle):
         )
         check(status, error)
         return _shortened(out, length.value)
+
+    def encrypt_many(self, plaintexts: Sequence[Buffer], aads: Sequence[Buffer] | None = None) -> list[bytes]:
+        """The message for each plaintext of a column, with its own associated data, all in one call."""
+        return self._many(library().key_encrypt_many, plaintexts, aads, 0)
+
+    def decrypt_many(self, messages: Sequence[Buffer], aads: Sequence[Buffer] | None = None) -> list[bytes]:
+        """The plaintext of each message of this key and version. If one is refused, so are all, and the error tells
+        which it was."""
+        return self._many(library().key_decrypt_many, messages, aads, None)
+
+    def _many(
+        self, function: Any, values: Sequence[Buffer], aads: Sequence[Buffer] | None, capacity: int | None
+    ) -> list[bytes]:
+        if aads is not None and len(aads) != len(values):
+            raise argument_error(f"{len(values)} values have {len(aads)} associated data; give as many of both")
+        column, contexts = _Column(values), None if aads is None else _Column(aads)
+        offsets, length, error = (c_size_t * (len(values) + 1))(), c_size_t(), c_void_p()
+        # Plaintexts are shorter than their messages; how long messages are, the first call tells.
+        size = sum(column.lens) if capacity is None else capacity
+        while True:
+            out = new_bytes(None, size)
+            status = function(
+                self._handle,
+                column.starts,
+                column.lens,
+                contexts and contexts.starts,
+                contexts and contexts.lens,
+                len(values),
+                out,
+                size,
+                offsets,
+                byref(length),
+                byref(error),
+            )
+            if status != Code.BUFFER_TOO_SMALL:
+                break
+            size = length.value
+            library().error_free(error)
+        check(status, error)
+        ends = list(offsets)
+        return [out[ends[i] : ends[i + 1]] for i in range(len(values))]
 
     def encrypt_stream(self, target: Writable, aad: Buffer = b"") -> EncryptingWriter:
         """A file object that encrypts what is written to it, of any length, into a binary file:
@@ -234,6 +276,21 @@ def version() -> str:
     """The version of the shared library."""
     text: str = library().version().decode()
     return text
+
+
+class _Column:
+    """The addresses and the lengths of the members of a sequence, and what keeps them alive."""
+
+    def __init__(self, values: Sequence[Buffer]) -> None:
+        count = len(values)
+        self.lens = (c_size_t * count)()
+        if all(type(value) is bytes for value in values):
+            self._lent: list[Any] = list(values)
+            self.starts: Any = cast((c_char_p * count)(*self._lent), POINTER(c_void_p))
+        else:
+            self._lent = [Borrowed(value) for value in values]
+            self.starts = (c_void_p * count)(*[lent._as_parameter_ for lent in self._lent])
+        self.lens[:] = [len(lent) for lent in self._lent]
 
 
 def _shortened(out: bytes, length: int) -> bytes:
