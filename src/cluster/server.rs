@@ -14,6 +14,8 @@ use crate::kmip::{Connection, Connector, Deadline, Failure, Operation, Version};
 const IDLE_LIMIT: Duration = Duration::from_secs(25);
 /// How long a server that could not be reached is passed over while another one serves.
 const REST: Duration = Duration::from_secs(5);
+/// A connection that was silent for so long may have been forgotten by a firewall, which tells nobody.
+const DOUBTFUL: Duration = Duration::from_secs(1);
 /// Connections kept warm for the next calls.
 const WARM_LIMIT: usize = 16;
 
@@ -137,7 +139,10 @@ impl Server {
         let result = loop {
             let warm = self.take_warm();
             let was_warm = warm.is_some();
-            let mut connection = match warm.map_or_else(|| self.connect(deadline), Ok) {
+            let is_doubtful = repeatable && warm.as_ref().is_some_and(|warm| warm.since.elapsed() > DOUBTFUL);
+            // Leaves time for a new connection.
+            let turn = if is_doubtful { half_way(deadline) } else { deadline };
+            let mut connection = match warm.map_or_else(|| self.connect(deadline), |warm| Ok(warm.connection)) {
                 Ok(connection) => connection,
                 Err(failure) => {
                     address = address.or(failure.address);
@@ -145,12 +150,15 @@ impl Server {
                 }
             };
             (address, version) = (Some(connection.peer()), Some(connection.version()));
-            match connection.call_all(operations, deadline) {
+            match connection.call_all(operations, turn) {
                 Ok(answers) => {
                     self.keep_warm(connection);
                     break Ok(answers);
                 }
-                Err(failure) if was_warm && may_repeat(&failure, repeatable) && !deadline.is_past() => continue,
+                Err(failure) if was_warm && may_repeat(&failure, repeatable, is_doubtful) && !deadline.is_past() => {
+                    // What ended this one has ended the others too, most likely.
+                    self.close();
+                }
                 Err(failure) => break Err(failure),
             }
         };
@@ -178,12 +186,12 @@ impl Server {
         Ok(connection)
     }
 
-    fn take_warm(&self) -> Option<Connection> {
+    fn take_warm(&self) -> Option<Idle> {
         let mut idle = lock(&self.idle);
         idle.retain(|idle| idle.since.elapsed() < IDLE_LIMIT);
         while let Some(mut candidate) = idle.pop() {
             if candidate.connection.is_usable() {
-                return Some(candidate.connection);
+                return Some(candidate);
             }
         }
         None
@@ -223,8 +231,16 @@ impl Server {
     }
 }
 
-fn may_repeat(failure: &Failure, repeatable: bool) -> bool {
-    failure.code() == Code::ConnectionLost && (repeatable || !failure.request_sent)
+fn may_repeat(failure: &Failure, repeatable: bool, is_doubtful: bool) -> bool {
+    match failure.code() {
+        Code::ConnectionLost => repeatable || !failure.request_sent,
+        Code::Deadline => is_doubtful,
+        _ => false,
+    }
+}
+
+fn half_way(deadline: Deadline) -> Deadline {
+    deadline.min(Deadline::after(deadline.remaining().unwrap_or_default() / 2))
 }
 
 /// The state behind these locks is valid between any two statements, so a panic elsewhere is no reason to stop.
