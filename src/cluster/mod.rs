@@ -23,6 +23,8 @@ use server::Change;
 
 /// While another server remains to be tried, one that is silent may hold a call no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a resting server may hold up a call that would like to know its view too.
+const PROBE: Duration = Duration::from_millis(400);
 
 /// The key servers, in the order of the configuration.
 pub struct Cluster {
@@ -68,6 +70,13 @@ impl Cluster {
 
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// Until when one server may hold up a call that others can serve as well.
+    pub fn turn(&self, index: usize, deadline: Deadline) -> Deadline {
+        let turn = patience(deadline, self.servers.len());
+        let is_resting = self.servers.len() > 1 && self.servers[index].is_resting(Instant::now());
+        if is_resting { turn.min(Deadline::after(PROBE)) } else { turn }
     }
 
     /// The deadline of a call that starts now.

@@ -6,19 +6,21 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::lookup::{Found, group_of};
+use super::lookup::{Found, View, check_algorithm, group_of};
 use super::{Keys, subject};
-use crate::cluster::{Answered, Unserved};
+use crate::cluster::{Answered, Subject, Unserved};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Activate, Create, Deadline, Destroy, Locate, State};
 use crate::log::{Severity, catalogue};
 
 /// Longer than the resolution of KMIP's dates, and than a creator takes from its look to its activation.
-const TIE_PAUSE: Duration = Duration::from_millis(1500);
-/// How often a create whose reply was lost is tried again.
+const PAUSE: Duration = Duration::from_millis(1500);
+/// A look that took longer is too old to act on: somebody may have waited out the pause meanwhile.
+const FRESH: Duration = Duration::from_millis(750);
+/// How often a create whose reply was lost, a version whose server died, or an old look is tried again.
 const TRIES: u32 = 3;
 
 /// Whether a key was made or was there already.
@@ -37,85 +39,133 @@ struct Made {
 impl Keys {
     /// The newest version of `name`, made now if there is none.
     pub(super) fn create_or_find(&self, name: &str, deadline: Deadline) -> Result<(Found, Creation)> {
-        let abandoned = match self.find_group(name, deadline) {
+        let view = match self.find_group(name, deadline) {
             Ok(versions) if versions.iter().any(|found| found.state != State::PreActive) => {
                 return Ok((self.find_newest(name, deadline)?, Creation::Existed));
             }
-            Ok(versions) => versions.into_iter().next_back(),
-            Err(error) if error.code() == Code::KeyNotFound => None,
+            // Every server was asked.
+            Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => View::default(),
+            Ok(_) => self.versions_everywhere(name, deadline),
+            Err(error) if error.code() == Code::KeyNotFound => self.versions_everywhere(name, deadline),
             Err(error) => return Err(error),
         };
-        // Somebody made the object and then died, or is just about to activate it.
-        if let Some(found) = abandoned {
-            return Ok((self.settle(&found.id, None, deadline)?, Creation::Existed));
+        match view.found.last() {
+            Some(found) if found.state == State::Active => Ok((self.find_newest(name, deadline)?, Creation::Existed)),
+            // Somebody made the object and then died, or is just about to activate it.
+            Some(found) if found.state == State::PreActive => {
+                Ok((self.settle(&found.id, None, deadline)?, Creation::Existed))
+            }
+            _ => {
+                let (found, creation) = self.make_above(name, &view, deadline)?;
+                if creation == Creation::Created {
+                    self.tell(catalogue::KEY_CREATED, &found);
+                }
+                Ok((found, creation))
+            }
         }
-        let (id, made) = self.make(name, 1, deadline)?;
-        let winner = self.settle(&id, made.as_ref(), deadline)?;
-        let ours = made.is_some_and(|made| made.identifier == winner.identifier);
-        let creation = if ours { Creation::Created } else { Creation::Existed };
-        if creation == Creation::Created {
-            let fields = [("key_name", id.to_string().into()), ("identifier", winner.identifier.as_str().into())];
-            self.cluster.journal().event(catalogue::KEY_CREATED, Severity::Notice, &fields);
-        }
-        Ok((winner, creation))
     }
 
     /// A version above all others, which nobody is refused for making at the same time: all get the same one.
     pub(super) fn make_next(&self, name: &str, deadline: Deadline) -> Result<Found> {
-        let versions = self.find_group(name, deadline)?;
-        let highest = versions.last().expect("a group that is found has a version");
-        if highest.state == State::PreActive {
-            return self.settle(&highest.id, None, deadline);
-        }
-        let next = highest.id.version.checked_add(1).ok_or_else(|| no_more_versions(name))?;
-        let (id, made) = self.make(name, next, deadline)?;
-        let newest = self.settle(&id, made.as_ref(), deadline)?;
-        let fields = [("key_name", id.to_string().into()), ("identifier", newest.identifier.as_str().into())];
-        self.cluster.journal().event(catalogue::KEY_ROTATED, Severity::Notice, &fields);
+        self.find_group(name, deadline)?;
+        let view = self.versions_everywhere(name, deadline);
+        let newest = match view.found.last() {
+            Some(highest) if highest.state == State::PreActive => return self.settle(&highest.id, None, deadline),
+            _ => self.make_above(name, &view, deadline)?.0,
+        };
+        self.tell(catalogue::KEY_ROTATED, &newest);
         Ok(newest)
     }
 
-    /// Makes an object for the lowest version, from the one given on, whose create was not lost on a server that is
-    /// silent since. Makes none where somebody else has just made that version and the server knows no name twice.
-    fn make(&self, name: &str, mut version: u32, deadline: Deadline) -> Result<(KeyId, Option<Made>)> {
-        let mut last = None;
-        for _ in 0..TRIES {
+    /// Every version on every server that can be asked, the highest last; of one version, what is used before what is
+    /// Pre-Active comes last.
+    fn versions_everywhere(&self, name: &str, deadline: Deadline) -> View {
+        let locate = Locate { name: None, group: Some(&group_of(name)), maximum: None };
+        let mut view = self.look_around(&locate, Subject { name, version: None }, deadline);
+        view.found.sort_by_key(|found| (found.id.version, found.state != State::PreActive));
+        view
+    }
+
+    /// Makes a version above all that are seen. One whose server fell silent before it was decided is given up for a
+    /// higher one: a gap in the versions is legal, a second key of one version is not.
+    fn make_above(&self, name: &str, view: &View, deadline: Deadline) -> Result<(Found, Creation)> {
+        let mut version = view.found.last().map_or(0, |highest| highest.id.version);
+        let mut unasked = view.unasked.clone();
+        let mut tries = TRIES;
+        loop {
+            version = self.version_above(version, &unasked).ok_or_else(|| no_more_versions(name))?;
             let id = KeyId::new(name, version)?;
-            let text = id.to_string();
-            let create = Create { name: &text, group: Some(&group_of(name)) };
-            match self.cluster.call(&create, subject(&id), None, deadline) {
-                Ok(Answered { answer: identifier, server, .. }) => return Ok((id, Some(Made { identifier, server }))),
-                Err(Unserved { error, lost_on: Some(server) }) => {
-                    // Only the server that may have made it can say whether it did.
-                    let locate = Locate { name: Some(&text), group: None, maximum: None };
-                    match self.cluster.call_on(server, &locate, subject(&id), deadline) {
-                        Ok(found) => match found.into_iter().next() {
-                            Some(identifier) => return Ok((id, Some(Made { identifier, server }))),
-                            None => last = Some(error),
-                        },
-                        Err(_) => {
-                            // It cannot say: a gap in the versions is legal, a second key of one version is not.
-                            version += 1;
-                            last = Some(error);
-                        }
+            tries -= 1;
+            let (error, server) = match self.make(&id, deadline) {
+                Ok(None) => return Ok((self.settle(&id, None, deadline)?, Creation::Existed)),
+                Ok(Some(made)) => match self.settle(&id, Some(&made), deadline) {
+                    Ok(found) if found.identifier == made.identifier => return Ok((found, Creation::Created)),
+                    Ok(found) => return Ok((found, Creation::Existed)),
+                    Err(error) if error.code().is_transport() => (error, made.server),
+                    Err(error) => return Err(error),
+                },
+                Err(Unserved { error, lost_on: Some(server) }) => (error, server),
+                Err(unserved) => return Err(unserved.error),
+            };
+            if tries == 0 || deadline.is_past() {
+                return Err(error);
+            }
+            unasked = vec![server];
+        }
+    }
+
+    /// The next version, which nobody else can be making unseen.
+    ///
+    /// A server that cannot be asked may have made the next one without having told the others yet, so that one is
+    /// skipped. It may also go on making versions for clients that reach it alone: sides that do not see each other
+    /// take versions of different remainders, each by the first of the servers that it reaches.
+    fn version_above(&self, highest: u32, unasked: &[usize]) -> Option<u32> {
+        let mut names: Vec<_> = self.cluster.servers().iter().map(|server| server.name()).enumerate().collect();
+        names.sort_by(|a, b| a.1.cmp(&b.1));
+        let first = names.iter().position(|(server, _)| !unasked.contains(server)).unwrap_or_default();
+        next_version(highest, unasked.len(), first, names.len())
+    }
+
+    /// Makes an object, but none where somebody else has just made that version and the server knows no name twice. It
+    /// fails with `lost_on` if a server may have made it and cannot be asked whether it did.
+    fn make(&self, id: &KeyId, deadline: Deadline) -> std::result::Result<Option<Made>, Unserved> {
+        let (name, group) = (id.to_string(), group_of(&id.name));
+        let create = Create { name: &name, group: Some(&group) };
+        let locate = Locate { name: Some(&name), group: None, maximum: None };
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let (error, server) = match self.cluster.call(&create, subject(id), None, deadline) {
+                Ok(Answered { answer: identifier, server, .. }) => return Ok(Some(Made { identifier, server })),
+                Err(Unserved { error, lost_on: Some(server) }) => (error, server),
+                Err(unserved) if unserved.error.code() == Code::ServerRefused => {
+                    return self.find_version(id, deadline).map(|_| None).map_err(|_| unserved);
+                }
+                Err(unserved) => return Err(unserved),
+            };
+            // Only the server that may have made it can say whether it did.
+            match self.cluster.call_on(server, &locate, subject(id), self.cluster.turn(server, deadline)) {
+                Ok(found) => {
+                    if let Some(identifier) = found.into_iter().next() {
+                        return Ok(Some(Made { identifier, server }));
+                    }
+                    if tries == 0 {
+                        return Err(Unserved { error, lost_on: None });
                     }
                 }
-                Err(Unserved { error, .. }) if error.code() == Code::ServerRefused => {
-                    return self.find_version(&id, deadline).map(|_| (id, None)).map_err(|_| error);
-                }
-                Err(unserved) => return Err(unserved.error),
+                Err(_) => return Err(Unserved { error, lost_on: Some(server) }),
             }
         }
-        Err(last.expect("every try that goes on has failed"))
     }
 
     /// Decides which object of this name and version is the key, and sees to it that it becomes Active.
     fn settle(&self, id: &KeyId, made: Option<&Made>, deadline: Deadline) -> Result<Found> {
-        let mut rivals = self.rivals(id, made, deadline)?;
-        if rivals.len() > 1 && tied(&rivals) {
-            // A creator that saw no rival activates at once; one that sees a tie waits to learn of it.
-            std::thread::sleep(TIE_PAUSE.min(deadline.remaining().unwrap_or_default()));
-            rivals = self.rivals(id, made, deadline)?;
+        let ours = made.map(|made| made.identifier.as_str());
+        let mut rivals = self.rivals(id, ours, deadline)?;
+        if is_contended(&rivals) {
+            // A creator that saw no rival activates at once; one that sees a rival waits to learn of it.
+            std::thread::sleep(PAUSE.min(deadline.remaining().unwrap_or_default()));
+            rivals = self.rivals(id, ours, deadline)?;
         }
         let winner = winner(rivals).ok_or_else(|| vanished(id))?;
         if let Some(made) = made
@@ -126,74 +176,89 @@ impl Keys {
         if winner.state == State::PreActive {
             self.activate(id, &winner, deadline)?;
         }
-        let settled = self.find_version(id, deadline)?;
-        if settled.state == State::Active && settled.identifier == winner.identifier {
-            return Ok(settled);
+        let settled = self.rivals(id, Some(&winner.identifier), deadline)?;
+        self.refuse_twins(&settled, id)?;
+        let shown =
+            settled.into_iter().find(|found| found.identifier == winner.identifier).ok_or_else(|| vanished(id))?;
+        if shown.state == State::Active {
+            return check_algorithm(&shown).map(|()| shown);
         }
         let message = format!(
-            "key {id} was made as object {:?}, and the key server now shows object {:?} in state {}; try again",
-            winner.identifier, settled.identifier, settled.state
+            "key {id} was made as object {:?}, and the key server now shows it in state {}; try again",
+            winner.identifier, shown.state
         );
         Err(Error::new(Code::AnswerUnexpected, message))
     }
 
-    /// Every object of this name and version on every server that can be reached.
-    fn rivals(&self, id: &KeyId, made: Option<&Made>, deadline: Deadline) -> Result<Vec<Found>> {
-        let text = id.to_string();
-        let locate = Locate { name: Some(&text), group: None, maximum: None };
-        let mut rivals: Vec<Found> = Vec::new();
-        let mut last_failure = None;
-        for (server, known) in self.cluster.servers().iter().enumerate() {
-            let is_maker = made.is_some_and(|made| made.server == server);
-            if !is_maker && known.is_resting(std::time::Instant::now()) {
-                continue;
+    /// Every object of this name and version on every server that can be asked. An error if `wanted` is not among
+    /// them and a server could not be asked: it may be the one that has it.
+    fn rivals(&self, id: &KeyId, wanted: Option<&str>, deadline: Deadline) -> Result<Vec<Found>> {
+        let name = id.to_string();
+        let locate = Locate { name: Some(&name), group: None, maximum: None };
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            let start = Instant::now();
+            let mut view = self.look_around(&locate, subject(id), deadline);
+            if start.elapsed() > FRESH && tries > 0 && !deadline.is_past() {
+                continue; // Whoever was slow rests now.
             }
-            match self.cluster.call_on(server, &locate, subject(id), deadline) {
-                Ok(answer) => {
-                    let located = Answered { answer, server, unreached: Vec::new() };
-                    let found = self.describe(&located, &id.name, deadline)?;
-                    rivals.extend(found.into_iter().filter(|found| found.id == *id));
-                }
-                Err(failure) if is_maker => return Err(failure.error),
-                Err(failure) => last_failure = Some(failure.error),
-            }
-        }
-        rivals.sort_by(|a, b| (a.initial_date, &a.identifier).cmp(&(b.initial_date, &b.identifier)));
-        rivals.dedup_by(|a, b| a.identifier == b.identifier);
-        match (rivals.is_empty(), last_failure) {
-            (true, Some(error)) => Err(error),
-            _ => Ok(rivals),
+            view.found.retain(|found| found.id == *id);
+            let is_seen = match wanted {
+                Some(wanted) => view.found.iter().any(|found| found.identifier == wanted),
+                None => !view.found.is_empty(),
+            };
+            return match view.last_failure {
+                Some(error) if !is_seen => Err(error),
+                _ => Ok(view.found),
+            };
         }
     }
 
     fn activate(&self, id: &KeyId, winner: &Found, deadline: Deadline) -> Result<()> {
         let activate = Activate { id: &winner.identifier };
-        match self.cluster.call_on(winner.server, &activate, subject(id), deadline) {
-            Ok(_) => Ok(()),
+        match self.cluster.call(&activate, subject(id), Some(winner.server), deadline) {
+            Err(Unserved { error, .. }) if error.code().is_transport() => Err(error),
             // A rival, or our own lost request, was first: the look that follows tells.
-            Err(failure) if failure.reason.is_some() || failure.request_sent => Ok(()),
-            Err(failure) => Err(failure.error),
+            _ => Ok(()),
         }
     }
 
     fn destroy_loser(&self, id: &KeyId, made: &Made, deadline: Deadline) {
         let destroy = Destroy { id: &made.identifier };
         // Left behind it stays Pre-Active, which nothing ever uses.
-        let _ = self.cluster.call_on(made.server, &destroy, subject(id), deadline);
+        let _ = self.cluster.call_on(made.server, &destroy, subject(id), self.cluster.turn(made.server, deadline));
     }
+
+    fn tell(&self, event: &'static str, found: &Found) {
+        let fields = [("key_name", found.id.to_string().into()), ("identifier", found.identifier.as_str().into())];
+        self.cluster.journal().event(event, Severity::Notice, &fields);
+    }
+}
+
+/// The version above `highest`; where servers are `unasked`, one that skips a version and is `side` modulo `sides`.
+fn next_version(highest: u32, unasked: usize, side: usize, sides: usize) -> Option<u32> {
+    if unasked == 0 {
+        return highest.checked_add(1);
+    }
+    let lowest = highest.checked_add(2)?;
+    let (side, sides) = (side as u32, sides as u32);
+    lowest.checked_add((side + sides - lowest % sides) % sides)
 }
 
 /// An Active object has won already; among the others the earliest, then the lowest identifier.
 fn winner(rivals: Vec<Found>) -> Option<Found> {
     let open = |found: &Found| matches!(found.state, State::Active | State::PreActive);
-    let order = |found: &Found| (found.state != State::Active, found.initial_date, found.identifier.clone());
+    // The shorter of two numbers is the lower one, as many servers count their objects.
+    let identifier = |found: &Found| (found.identifier.len(), found.identifier.clone());
+    let order = |found: &Found| (found.state != State::Active, found.initial_date, identifier(found));
     rivals.into_iter().filter(open).min_by_key(order)
 }
 
-/// Whether the dates of the two earliest, which have a resolution of a second, leave open which was first.
-fn tied(rivals: &[Found]) -> bool {
-    let none_active = rivals.iter().all(|found| found.state != State::Active);
-    none_active && rivals[0].initial_date == rivals[1].initial_date
+/// Whether it is open which of several objects is the key. Their dates alone do not decide it: they have a resolution of
+/// a second, and are those of clocks that differ.
+fn is_contended(rivals: &[Found]) -> bool {
+    rivals.len() > 1 && rivals.iter().all(|found| found.state != State::Active)
 }
 
 fn no_more_versions(name: &str) -> Error {
@@ -232,11 +297,28 @@ mod tests {
     #[test]
     fn among_pre_active_objects_the_earliest_wins_and_a_tie_goes_to_the_lowest_identifier() {
         let rivals = vec![object("b", State::PreActive, 10), object("a", State::PreActive, 10)];
-        assert!(tied(&rivals));
+        assert!(is_contended(&rivals));
         assert_eq!(winner(rivals).unwrap().identifier, "a");
         let rivals = vec![object("b", State::PreActive, 10), object("a", State::PreActive, 11)];
-        assert!(!tied(&rivals));
         assert_eq!(winner(rivals).unwrap().identifier, "b");
+        let rivals = vec![object("10", State::PreActive, 10), object("9", State::PreActive, 10)];
+        assert_eq!(winner(rivals).unwrap().identifier, "9");
+    }
+
+    #[test]
+    fn sides_that_do_not_see_each_other_take_different_versions() {
+        assert_eq!(next_version(3, 0, 0, 2), Some(4));
+        for highest in [0, 1, 2, 7, 100] {
+            for sides in 2..5 {
+                let taken: Vec<_> = (0..sides).map(|side| next_version(highest, 1, side, sides).unwrap()).collect();
+                assert!(taken.iter().all(|&version| version > highest + 1), "{taken:?} above {highest}");
+                let mut remainders: Vec<_> = taken.iter().map(|version| version % sides as u32).collect();
+                remainders.sort_unstable();
+                assert_eq!(remainders, (0..sides as u32).collect::<Vec<_>>());
+            }
+        }
+        assert_eq!(next_version(u32::MAX, 0, 0, 1), None);
+        assert_eq!(next_version(u32::MAX - 1, 1, 0, 2), None);
     }
 
     #[test]

@@ -193,8 +193,11 @@ impl Version {
         &self.identifier
     }
 
-    /// Takes over the state that a server has just told.
+    /// Takes over the state that a server has just told. No key becomes Pre-Active again: a server that says so lags.
     pub(super) fn verify(&self, state: State) {
+        let known = self.state();
+        let was_active = known.number() > State::PreActive.number();
+        let state = if state == State::PreActive && was_active { known } else { state };
         let now = now();
         let stale = now.saturating_add(self.max_stale);
         self.state.store(state.number(), Ordering::Relaxed);

@@ -83,12 +83,15 @@ impl Keys {
     fn carry_out<O: Audited>(&self, operation: &O, found: &Found, target: State, deadline: Deadline) -> Result<()> {
         if let Err(unserved) = self.cluster.call(operation, subject(&found.id), Some(found.server), deadline) {
             // A lost reply, or a rival that was first: what counts is the state it is in now.
-            let is_done = match self.find_version(&found.id, deadline) {
-                Ok(now) => now.state == target,
-                Err(error) => target == State::Destroyed && error.code() == Code::KeyNotFound,
-            };
-            if !is_done {
-                return Err(unserved.error);
+            match self.find_version(&found.id, deadline) {
+                Ok(now) if now.state == target => {}
+                Err(error) if target == State::Destroyed && error.code() == Code::KeyNotFound => {
+                    // Who cannot be asked may have it still: the others may just not have heard of it.
+                    if !error.attempts().is_empty() {
+                        return Err(undecided(&found.id, &error));
+                    }
+                }
+                _ => return Err(unserved.error),
             }
         }
         self.cache.learn(&found.id, target);
@@ -98,6 +101,17 @@ impl Keys {
 
 fn seconds_since_1970() -> i64 {
     std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64)
+}
+
+fn undecided(id: &KeyId, error: &Error) -> Error {
+    let mut servers: Vec<_> = error.attempts().iter().map(|attempt| attempt.server.as_str()).collect();
+    servers.dedup();
+    let message = format!(
+        "whether key {id} is destroyed is not certain: {} cannot be asked, and the other key servers do not have the \
+         key; destroy it again once every key server answers",
+        servers.join(", ")
+    );
+    Error::new(Code::NoServer, message).after(error.attempts().to_vec())
 }
 
 fn refused(id: &KeyId, state: State, target: State) -> Error {

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 use super::{Keys, subject};
-use crate::cluster::{Answered, Subject};
+use crate::cluster::Subject;
 use crate::envelope::KeyId;
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::attributes::{self, Attributes};
-use crate::kmip::{Algorithm, Deadline, GetAttributes, Locate, State};
+use crate::kmip::{Algorithm, Deadline, Failure, GetAttributes, Locate, State};
 use crate::log::{Severity, catalogue};
 
 /// What is asked of every object before it is believed to be a key.
@@ -39,6 +39,16 @@ pub struct Found {
     pub server: usize,
 }
 
+/// What all servers together show.
+#[derive(Default)]
+pub(super) struct View {
+    /// Each object once, as the server knows it that saw most of its life.
+    pub found: Vec<Found>,
+    /// The servers that could not be asked.
+    pub unasked: Vec<usize>,
+    pub last_failure: Option<Error>,
+}
+
 /// The Object Group that every version of a key belongs to.
 pub(super) fn group_of(name: &str) -> String {
     format!("keystead:{name}")
@@ -47,7 +57,13 @@ pub(super) fn group_of(name: &str) -> String {
 impl Keys {
     /// The highest active version of `name`.
     pub(super) fn find_newest(&self, name: &str, deadline: Deadline) -> Result<Found> {
-        let found = self.find_group(name, deadline)?;
+        let mut found = self.find_group(name, deadline)?;
+        if found.iter().all(|found| found.state == State::PreActive) {
+            // Made a moment ago, and this replica has not heard yet that it was activated.
+            let locate = Locate { name: None, group: Some(&group_of(name)), maximum: None };
+            let view = self.look_around(&locate, Subject { name, version: None }, deadline);
+            found = if view.found.is_empty() { found } else { view.found };
+        }
         let newest = found.iter().filter(|found| found.state == State::Active).max_by_key(|found| found.id.version);
         match newest {
             Some(newest) => {
@@ -61,8 +77,7 @@ impl Keys {
     /// One version, in whatever state it is.
     pub(super) fn find_version(&self, id: &KeyId, deadline: Deadline) -> Result<Found> {
         let locate = Locate { name: Some(&id.to_string()), group: None, maximum: None };
-        let located = self.cluster.call(&locate, subject(id), None, deadline)?;
-        let mut found = self.describe(&located, &id.name, deadline)?;
+        let (mut found, unreached) = self.look_up(&locate, subject(id), deadline)?;
         found.retain(|found| found.id == *id);
         self.refuse_twins(&found, id)?;
         // An abandoned twin is Pre-Active and never encrypted anything.
@@ -70,17 +85,16 @@ impl Keys {
         let first = found
             .into_iter()
             .next()
-            .ok_or_else(|| not_found(&id.to_string(), "check whether it was destroyed", located.unreached))?;
+            .ok_or_else(|| not_found(&id.to_string(), "check whether it was destroyed", unreached))?;
         check_algorithm(&first).map(|()| first)
     }
 
     /// Every version of `name`; an error if there is none.
     pub(super) fn find_group(&self, name: &str, deadline: Deadline) -> Result<Vec<Found>> {
         let locate = Locate { name: None, group: Some(&group_of(name)), maximum: None };
-        let located = self.cluster.call(&locate, Subject { name, version: None }, None, deadline)?;
-        let mut found = self.describe(&located, name, deadline)?;
+        let (mut found, unreached) = self.look_up(&locate, Subject { name, version: None }, deadline)?;
         if found.is_empty() {
-            return Err(not_found(name, &format!("create it with `keystead key create {name}`"), located.unreached));
+            return Err(not_found(name, &format!("create it with `keystead key create {name}`"), unreached));
         }
         found.sort_by_key(|found| found.id.version);
         Ok(found)
@@ -88,33 +102,68 @@ impl Keys {
 
     /// Every version of every key under our naming.
     pub(super) fn find_all(&self, deadline: Deadline) -> Result<Vec<Found>> {
-        let located = self.cluster.call(&Locate::default(), Subject::default(), None, deadline)?;
-        let mut found = self.describe(&located, "", deadline)?;
+        let (mut found, _) = self.look_up(&Locate::default(), Subject::default(), deadline)?;
         found.sort_by(|a, b| (&a.id.name, a.id.version).cmp(&(&b.id.name, b.id.version)));
         Ok(found)
     }
 
-    /// Asks the server that located the objects what they are, and keeps those that carry `name` (any if empty).
-    pub(super) fn describe(
+    /// Locates objects and describes them, and tells the servers that could not be asked.
+    fn look_up(
         &self,
-        located: &Answered<Vec<String>>,
+        locate: &Locate<'_>,
+        about: Subject<'_>,
+        deadline: Deadline,
+    ) -> Result<(Vec<Found>, Vec<Attempt>)> {
+        let mut tries = 2 * self.cluster.servers().len();
+        loop {
+            let located = self.cluster.call(locate, about, None, deadline)?;
+            match self.describe(located.server, &located.answer, about.name, deadline) {
+                Ok(found) => return Ok((found, located.unreached)),
+                // It located them and then went away: it rests now, so the next one is asked for both.
+                Err(failure) if failure.code().is_transport() && !deadline.is_past() && tries > 0 => tries -= 1,
+                Err(failure) => return Err(failure.error),
+            }
+        }
+    }
+
+    /// Locates and describes objects on every server: replicas lag, and each one knows only its own newest changes.
+    pub(super) fn look_around(&self, locate: &Locate<'_>, about: Subject<'_>, deadline: Deadline) -> View {
+        let mut view = View::default();
+        for server in 0..self.cluster.servers().len() {
+            let turn = self.cluster.turn(server, deadline);
+            let located = self.cluster.call_on(server, locate, about, turn);
+            match located.and_then(|identifiers| self.describe(server, &identifiers, about.name, turn)) {
+                Ok(found) => view.found.extend(found),
+                Err(failure) => {
+                    view.unasked.push(server);
+                    view.last_failure = Some(failure.error);
+                }
+            }
+        }
+        view.found = without_losers(furthest(view.found));
+        view
+    }
+
+    /// Asks the server that located the objects what they are, and keeps those that carry `name` (any if empty).
+    fn describe(
+        &self,
+        server: usize,
+        identifiers: &[String],
         name: &str,
         deadline: Deadline,
-    ) -> Result<Vec<Found>> {
+    ) -> std::result::Result<Vec<Found>, Failure> {
         let mut found = Vec::new();
-        for identifiers in located.answer.chunks(BATCH) {
+        for identifiers in identifiers.chunks(BATCH) {
             let asked: Vec<_> = identifiers.iter().map(|id| GetAttributes { id, names: WANTED }).collect();
             let subjects = vec![Subject { name, version: None }; asked.len()];
-            let answers = self
-                .cluster
-                .call_all_on(located.server, &asked, &subjects, deadline)
-                .map_err(|failure| failure.error)?;
+            let turn = self.cluster.turn(server, deadline);
+            let answers = self.cluster.call_all_on(server, &asked, &subjects, turn)?;
             for (identifier, answer) in identifiers.iter().zip(answers) {
                 match answer {
-                    Ok(attributes) => found.extend(recognise(identifier, &attributes, name, located.server)),
+                    Ok(attributes) => found.extend(recognise(identifier, &attributes, name, server)),
                     // Destroyed between the two requests.
                     Err(failure) if failure.code() == Code::KeyNotFound => {}
-                    Err(failure) => return Err(failure.error),
+                    Err(failure) => return Err(failure),
                 }
             }
         }
@@ -122,7 +171,7 @@ impl Keys {
     }
 
     /// Two active objects of one name and version: nobody can tell which one others use.
-    fn refuse_twins(&self, found: &[Found], id: &KeyId) -> Result<()> {
+    pub(super) fn refuse_twins(&self, found: &[Found], id: &KeyId) -> Result<()> {
         let is_active = |found: &&Found| found.id == *id && found.state == State::Active;
         let twins: Vec<&str> = found.iter().filter(is_active).map(|found| found.identifier.as_str()).collect();
         if twins.len() < 2 {
@@ -156,6 +205,13 @@ fn recognise(identifier: &str, attributes: &Attributes, name: &str, server: usiz
     })
 }
 
+/// Keeps each object once. States only advance (KMIP 1.4 §3.22), so the most advanced one is the newest.
+fn furthest(mut found: Vec<Found>) -> Vec<Found> {
+    found.sort_by(|a, b| (&a.identifier, b.state.number()).cmp(&(&b.identifier, a.state.number())));
+    found.dedup_by(|a, b| a.identifier == b.identifier);
+    found
+}
+
 /// Leaves out what lost the race to be created: servers may go on showing an object after its key was destroyed. An
 /// object that was ever active is no loser, and stands for its version also when it is destroyed.
 fn without_losers(found: Vec<Found>) -> Vec<Found> {
@@ -168,7 +224,7 @@ fn without_losers(found: Vec<Found>) -> Vec<Found> {
     found.into_iter().zip(keep).filter_map(|(one, keep)| keep.then_some(one)).collect()
 }
 
-fn check_algorithm(found: &Found) -> Result<()> {
+pub(super) fn check_algorithm(found: &Found) -> Result<()> {
     if found.algorithm == Some(Algorithm::AES) && found.length_bits == Some(256) {
         return Ok(());
     }

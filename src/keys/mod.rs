@@ -78,11 +78,18 @@ impl Keys {
         // Rivals within one process need not meet on the key server.
         self.create_flights.once(name.to_owned(), || {
             let deadline = self.cluster.deadline();
-            let (found, creation) = self.create_or_find(name, deadline)?;
+            let (mut found, creation) = self.create_or_find(name, deadline)?;
             if let Some(key) = self.cache.named(name) {
                 return Ok((key, creation));
             }
-            let version = self.fetch(&found, deadline)?;
+            let version = self.fetch(&found, deadline).or_else(|error| {
+                // Its server went away before the others had heard of it.
+                if !is_outage(&error) || deadline.is_past() {
+                    return Err(error);
+                }
+                found = self.create_or_find(name, deadline)?.0;
+                self.fetch(&found, deadline)
+            })?;
             Ok((self.cache.insert_named(version), creation))
         })
     }
@@ -152,7 +159,7 @@ impl Keys {
                     Ok(version)
                 }
                 (Ok(found), _) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
-                (Err(error), Some(version)) if error.code().is_transport() => {
+                (Err(error), Some(version)) if is_outage(&error) => {
                     self.tell_stale(id, &error);
                     Ok(version)
                 }
@@ -194,8 +201,9 @@ impl Keys {
                 self.cache.follow(handle, newer);
                 Ok(())
             }
+            Ok(found) if found.id.version < current.id().version => self.verify_overtaken(&current, &found, deadline),
             Ok(found) => Err(self.alarm_other_key(&current, &found)),
-            Err(error) if error.code().is_transport() => {
+            Err(error) if is_outage(&error) => {
                 self.tell_stale(current.id(), &error);
                 current.check_stale()
             }
@@ -208,6 +216,23 @@ impl Keys {
                 current.verify(self.find_version(current.id(), deadline)?.state);
                 Ok(())
             }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A server shows an older version as the newest: ours is not active any more, or that server lags.
+    fn verify_overtaken(&self, current: &Version, older: &Found, deadline: Deadline) -> Result<()> {
+        match self.find_version(current.id(), deadline) {
+            Ok(found) if found.identifier == current.identifier() => {
+                current.verify(found.state);
+                Ok(())
+            }
+            Ok(found) => Err(self.alarm_other_key(current, &found)),
+            Err(error) if is_outage(&error) => {
+                self.tell_stale(current.id(), &error);
+                current.check_stale()
+            }
+            Err(error) if error.code() == Code::KeyNotFound => Err(self.alarm_other_key(current, older)),
             Err(error) => Err(error),
         }
     }
@@ -253,6 +278,11 @@ impl Keys {
         );
         Error::new(Code::AnswerUnexpected, message)
     }
+}
+
+/// Whether the servers that can tell could not be asked: one that lags does not know what another one does.
+fn is_outage(error: &Error) -> bool {
+    error.code().is_transport() || error.code() == Code::KeyNotFound && !error.attempts().is_empty()
 }
 
 /// What the journal says an operation on this version is about.
