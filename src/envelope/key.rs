@@ -63,6 +63,7 @@ impl Key {
     }
 
     /// As [`Key::encrypt`], for a caller that has just read the coarse clock.
+    #[inline]
     pub fn encrypt_at(&self, now: u64, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         let outcome = self.try_encrypt(plaintext, aad, out, now);
         if outcome.is_err() {
