@@ -92,7 +92,11 @@ fn agreed(alone: &[Client], name: &str) -> Vec<u32> {
 /// Where to cut: the first bytes of each reply, which are the header of a TLS record, its middle and its last byte.
 fn places(sizes: &[usize]) -> Vec<usize> {
     let starts = sizes.iter().scan(0, |end, size| Some(std::mem::replace(end, *end + size)));
-    starts.zip(sizes).flat_map(|(start, size)| [0, 1, 4, 5, size / 2, size - 1].map(|at| start + at)).collect()
+    let within = |size: usize| match Kind::Go.is_there() {
+        true => vec![0, 1, 4, 5, size / 2, size - 1],
+        false => vec![size / 2], // PyKMIP takes its time.
+    };
+    starts.zip(sizes).flat_map(|(start, size)| within(*size).into_iter().map(move |at| start + at)).collect()
 }
 
 #[test]
@@ -243,24 +247,21 @@ fn clients_and_processes_of_lagging_servers_make_each_key_once() {
     let orders = [[primary, secondary], [secondary, primary]];
     let clients = orders.map(|order| open(&servers, &format!("first-{}", order[0]), &order));
     let names: Vec<String> = (0..12).map(|n| format!("shared-{n}")).collect();
-    let meet = Barrier::new(2 * names.len());
-    let messages: Vec<Vec<u8>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = names
-            .iter()
-            .flat_map(|name| clients.each_ref().map(|client| (name, client)))
-            .map(|(name, client)| {
-                let meet = &meet;
-                scope.spawn(move || {
-                    meet.wait();
-                    let created = encrypt(&client.create_key(name).unwrap().0, name.as_bytes());
-                    meet.wait();
-                    let rotated = encrypt(&client.rotate_key(name).unwrap(), name.as_bytes());
-                    [created, rotated]
-                })
-            })
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
+    let at_once = |call: fn(&Client, &str) -> keystead::Result<Key>| -> Vec<Vec<u8>> {
+        let meet = Barrier::new(2 * names.len());
+        let pairs = names.iter().flat_map(|name| clients.each_ref().map(|client| (name, client)));
+        let run = |name: &String, client: &Client| {
+            meet.wait();
+            encrypt(&call(client, name).unwrap_or_else(|error| panic!("{name}: {error}")), name.as_bytes())
+        };
+        std::thread::scope(|scope| {
+            let run = &run;
+            let threads: Vec<_> = pairs.map(|(name, client)| scope.spawn(move || run(name, client))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        })
+    };
+    let mut messages = at_once(|client, name| Ok(client.create_key(name)?.0));
+    messages.extend(at_once(|client, name| client.rotate_key(name)));
     // Processes share nothing but the servers.
     let config = |order: &[u16; 2]| servers.dir.join(format!("first-{}.conf", order[0]));
     for arguments in [["key", "create", "processes"], ["key", "rotate", "processes"]] {
@@ -293,6 +294,53 @@ fn clients_and_processes_of_lagging_servers_make_each_key_once() {
     for message in &messages {
         alone.iter().for_each(|client| drop(decrypt(client, message).unwrap()));
     }
+}
+
+#[test]
+fn a_new_version_stays_in_use_while_only_a_replica_that_has_not_heard_of_it_is_left() {
+    if !Kind::Go.is_there() {
+        return;
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 2);
+    let config = configured(&servers, "lags", &ports(&servers), "5s");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    text += "\n[cache]\nttl = \"100ms\"\n";
+    std::fs::write(&config, text).unwrap();
+    let client = Client::open(&config).unwrap();
+    let old = encrypt(&client.create_key("orders").unwrap().0, b"old");
+    servers.set_lag(Duration::from_secs(60));
+    let key = client.rotate_key("orders").unwrap();
+    let (only_here, _) = client.create_key("customers").unwrap();
+    servers.kill("primary");
+
+    // Until each was verified anew several times, in vain.
+    let until = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < until {
+        for key in [&key, &only_here] {
+            let message = encrypt(key, b"new");
+            assert_eq!(decrypt(&client, &message).unwrap(), b"new");
+            client.key(key.name()).unwrap_or_else(|error| panic!("{}: {error}", key.name()));
+        }
+        assert_eq!(decrypt(&client, &old).unwrap(), b"old");
+        assert_eq!(key.id().unwrap(), id("orders", 2));
+    }
+    let log = std::fs::read_to_string(servers.dir.join("lags.log")).unwrap();
+    assert!(!log.contains("event=key.contradiction") && log.contains("event=cache.stale"), "{log}");
+
+    // What is made now gets another version than what the dead server alone knows.
+    assert!(client.rotate_key("orders").unwrap().id().unwrap().version > 2);
+    let other = open(&servers, "other", &ports(&servers));
+    assert_eq!(other.create_key("customers").unwrap().1, Creation::Created);
+    servers.restart("primary");
+    servers.set_lag(Duration::ZERO);
+    let both = ports(&servers).into_iter().map(|port| open(&servers, &format!("alone-{port}"), &[port]));
+    let shown: Vec<_> = both.flat_map(|client| client.list_keys().unwrap()).collect();
+    let mut objects: Vec<_> = shown.iter().map(|found| (&found.name, found.version, &found.identifier)).collect();
+    objects.sort();
+    objects.dedup();
+    let mut versions: Vec<_> = objects.iter().map(|(name, version, _)| (name, version)).collect();
+    versions.dedup();
+    assert_eq!(versions.len(), objects.len(), "{objects:?}");
 }
 
 #[test]
@@ -342,7 +390,7 @@ fn no_call_fails_and_no_key_is_made_twice_while_servers_die_hang_and_return() {
         let start = Instant::now();
         let names: Vec<String> = servers.servers.iter().map(|server| server.name.clone()).collect();
         for name in names.iter().cycle() {
-            if start.elapsed() > Duration::from_secs(12) || workers.iter().any(|worker| worker.is_finished()) {
+            if start.elapsed() > Duration::from_secs(10) || workers.iter().any(|worker| worker.is_finished()) {
                 break;
             }
             servers.kill(name);
