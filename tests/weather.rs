@@ -220,13 +220,13 @@ fn a_create_that_a_server_never_answers_is_made_elsewhere_within_the_deadline() 
     let sizes = proxy.reply_sizes(|| drop(client.create_key("measure").unwrap()));
     let starts: Vec<usize> = sizes.iter().scan(0, |end, size| Some(std::mem::replace(end, *end + size))).collect();
     for (n, after) in starts.into_iter().enumerate() {
-        let client = Client::open(&configured(&servers, "hangs", &[proxy.port, secondary], "3s")).unwrap();
+        let client = Client::open(&configured(&servers, "hangs", &[proxy.port, secondary], "4s")).unwrap();
         warm(&client);
         let name = format!("name-{n}");
         proxy.set(Weather::Cut { after, then: Then::Silence });
         let start = Instant::now();
         let (key, _) = client.create_key(&name).unwrap_or_else(|error| panic!("silent after {after}: {error}"));
-        assert!(proxy.has_cut() && start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        assert!(proxy.has_cut() && start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
         proxy.end(Ending::Reset);
         proxy.set(Weather::Fair);
         agreed(&alone, &name);
@@ -407,7 +407,8 @@ fn no_call_fails_and_no_key_is_made_twice_while_servers_die_hang_and_return() {
 
     let fresh = open(&servers, "fresh", &[c, b, a]);
     let active = active(&fresh.list_keys().unwrap());
-    println!("{} active versions of {} names", active.len(), messages.len().div_ceil(2));
+    let names: std::collections::BTreeSet<_> = active.keys().map(|(name, _)| name).collect();
+    assert_eq!(active.len(), names.len(), "a name was asked for once and has several versions: {active:?}");
     for (name, message) in &messages {
         assert_eq!(decrypt(&fresh, message).unwrap(), name.as_bytes());
     }

@@ -30,6 +30,15 @@ pub enum Creation {
     Existed,
 }
 
+/// Which objects cannot all be the key that is wanted.
+#[derive(Clone, Copy)]
+enum Rivals {
+    /// Those of any version: the first key of a name is made once, also where its creators chose different versions.
+    OfName,
+    /// Those of one version.
+    OfVersion,
+}
+
 /// An object of our making, still Pre-Active.
 struct Made {
     identifier: String,
@@ -53,10 +62,10 @@ impl Keys {
             Some(found) if found.state == State::Active => Ok((self.find_newest(name, deadline)?, Creation::Existed)),
             // Somebody made the object and then died, or is just about to activate it.
             Some(found) if found.state == State::PreActive => {
-                Ok((self.settle(&found.id, None, deadline)?, Creation::Existed))
+                Ok((self.settle(&found.id, Rivals::OfName, None, deadline)?, Creation::Existed))
             }
             _ => {
-                let (found, creation) = self.make_above(name, &view, deadline)?;
+                let (found, creation) = self.make_above(name, &view, Rivals::OfName, deadline)?;
                 if creation == Creation::Created {
                     self.tell(catalogue::KEY_CREATED, &found);
                 }
@@ -70,8 +79,10 @@ impl Keys {
         self.find_group(name, deadline)?;
         let view = self.versions_everywhere(name, deadline);
         let newest = match view.found.last() {
-            Some(highest) if highest.state == State::PreActive => return self.settle(&highest.id, None, deadline),
-            _ => self.make_above(name, &view, deadline)?.0,
+            Some(highest) if highest.state == State::PreActive => {
+                return self.settle(&highest.id, Rivals::OfVersion, None, deadline);
+            }
+            _ => self.make_above(name, &view, Rivals::OfVersion, deadline)?.0,
         };
         self.tell(catalogue::KEY_ROTATED, &newest);
         Ok(newest)
@@ -88,7 +99,7 @@ impl Keys {
 
     /// Makes a version above all that are seen. One whose server fell silent before it was decided is given up for a
     /// higher one: a gap in the versions is legal, a second key of one version is not.
-    fn make_above(&self, name: &str, view: &View, deadline: Deadline) -> Result<(Found, Creation)> {
+    fn make_above(&self, name: &str, view: &View, rivals: Rivals, deadline: Deadline) -> Result<(Found, Creation)> {
         let mut version = view.found.last().map_or(0, |highest| highest.id.version);
         let mut unasked = view.unasked.clone();
         let mut tries = TRIES;
@@ -97,14 +108,20 @@ impl Keys {
             let id = KeyId::new(name, version)?;
             tries -= 1;
             let (error, server) = match self.make(&id, deadline) {
-                Ok(None) => return Ok((self.settle(&id, None, deadline)?, Creation::Existed)),
-                Ok(Some(made)) => match self.settle(&id, Some(&made), deadline) {
+                Ok(None) => return Ok((self.settle(&id, rivals, None, deadline)?, Creation::Existed)),
+                Ok(Some(made)) => match self.settle(&id, rivals, Some(&made), deadline) {
                     Ok(found) if found.identifier == made.identifier => return Ok((found, Creation::Created)),
                     Ok(found) => return Ok((found, Creation::Existed)),
                     Err(error) if error.code().is_transport() => (error, made.server),
                     Err(error) => return Err(error),
                 },
-                Err(Unserved { error, lost_on: Some(server) }) => (error, server),
+                Err(Unserved { error, lost_on: Some(server) }) => {
+                    // The others may have heard of it from the server that is silent now.
+                    if let Ok(found) = self.settle(&id, rivals, None, deadline) {
+                        return Ok((found, Creation::Created));
+                    }
+                    (error, server)
+                }
                 Err(unserved) => return Err(unserved.error),
             };
             if tries == 0 || deadline.is_past() {
@@ -158,14 +175,14 @@ impl Keys {
         }
     }
 
-    /// Decides which object of this name and version is the key, and sees to it that it becomes Active.
-    fn settle(&self, id: &KeyId, made: Option<&Made>, deadline: Deadline) -> Result<Found> {
+    /// Decides which object is the key, and sees to it that it becomes Active.
+    fn settle(&self, id: &KeyId, scope: Rivals, made: Option<&Made>, deadline: Deadline) -> Result<Found> {
         let ours = made.map(|made| made.identifier.as_str());
-        let mut rivals = self.rivals(id, ours, deadline)?;
+        let mut rivals = self.rivals(id, scope, ours, deadline)?;
         if is_contended(&rivals) {
             // A creator that saw no rival activates at once; one that sees a rival waits to learn of it.
             std::thread::sleep(PAUSE.min(deadline.remaining().unwrap_or_default()));
-            rivals = self.rivals(id, ours, deadline)?;
+            rivals = self.rivals(id, scope, ours, deadline)?;
         }
         let winner = winner(rivals).ok_or_else(|| vanished(id))?;
         if let Some(made) = made
@@ -174,27 +191,30 @@ impl Keys {
             self.destroy_loser(id, made, deadline);
         }
         if winner.state == State::PreActive {
-            self.activate(id, &winner, deadline)?;
+            self.activate(&winner, deadline)?;
         }
-        let settled = self.rivals(id, Some(&winner.identifier), deadline)?;
-        self.refuse_twins(&settled, id)?;
+        let settled = self.rivals(id, scope, Some(&winner.identifier), deadline)?;
+        self.refuse_twins(&settled, &winner.id)?;
         let shown =
             settled.into_iter().find(|found| found.identifier == winner.identifier).ok_or_else(|| vanished(id))?;
         if shown.state == State::Active {
             return check_algorithm(&shown).map(|()| shown);
         }
         let message = format!(
-            "key {id} was made as object {:?}, and the key server now shows it in state {}; try again",
-            winner.identifier, shown.state
+            "key {} was made as object {:?}, and the key server now shows it in state {}; try again",
+            winner.id, winner.identifier, shown.state
         );
         Err(Error::new(Code::AnswerUnexpected, message))
     }
 
-    /// Every object of this name and version on every server that can be asked. An error if `wanted` is not among
+    /// Every object of this name, or name and version, on every server that can be asked. An error if `wanted` is not among
     /// them and a server could not be asked: it may be the one that has it.
-    fn rivals(&self, id: &KeyId, wanted: Option<&str>, deadline: Deadline) -> Result<Vec<Found>> {
-        let name = id.to_string();
-        let locate = Locate { name: Some(&name), group: None, maximum: None };
+    fn rivals(&self, id: &KeyId, scope: Rivals, wanted: Option<&str>, deadline: Deadline) -> Result<Vec<Found>> {
+        let (name, group) = (id.to_string(), group_of(&id.name));
+        let locate = match scope {
+            Rivals::OfName => Locate { name: None, group: Some(&group), maximum: None },
+            Rivals::OfVersion => Locate { name: Some(&name), group: None, maximum: None },
+        };
         let mut tries = TRIES;
         loop {
             tries -= 1;
@@ -203,7 +223,7 @@ impl Keys {
             if start.elapsed() > FRESH && tries > 0 && !deadline.is_past() {
                 continue; // Whoever was slow rests now.
             }
-            view.found.retain(|found| found.id == *id);
+            view.found.retain(|found| matches!(scope, Rivals::OfName) || found.id == *id);
             let is_seen = match wanted {
                 Some(wanted) => view.found.iter().any(|found| found.identifier == wanted),
                 None => !view.found.is_empty(),
@@ -215,9 +235,9 @@ impl Keys {
         }
     }
 
-    fn activate(&self, id: &KeyId, winner: &Found, deadline: Deadline) -> Result<()> {
+    fn activate(&self, winner: &Found, deadline: Deadline) -> Result<()> {
         let activate = Activate { id: &winner.identifier };
-        match self.cluster.call(&activate, subject(id), Some(winner.server), deadline) {
+        match self.cluster.call(&activate, subject(&winner.id), Some(winner.server), deadline) {
             Err(Unserved { error, .. }) if error.code().is_transport() => Err(error),
             // A rival, or our own lost request, was first: the look that follows tells.
             _ => Ok(()),
@@ -246,12 +266,13 @@ fn next_version(highest: u32, unasked: usize, side: usize, sides: usize) -> Opti
     lowest.checked_add((side + sides - lowest % sides) % sides)
 }
 
-/// An Active object has won already; among the others the earliest, then the lowest identifier.
+/// An Active object has won already, of several versions the highest; among the others the earliest, then the lowest identifier.
 fn winner(rivals: Vec<Found>) -> Option<Found> {
     let open = |found: &Found| matches!(found.state, State::Active | State::PreActive);
     // The shorter of two numbers is the lower one, as many servers count their objects.
     let identifier = |found: &Found| (found.identifier.len(), found.identifier.clone());
-    let order = |found: &Found| (found.state != State::Active, found.initial_date, identifier(found));
+    let newest = |found: &Found| if found.state == State::Active { u32::MAX - found.id.version } else { u32::MAX };
+    let order = |found: &Found| (found.state != State::Active, newest(found), found.initial_date, identifier(found));
     rivals.into_iter().filter(open).min_by_key(order)
 }
 
