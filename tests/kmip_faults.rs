@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keystead::Code;
+use keystead::config::{Fingerprint, Trust};
 use keystead::kmip::{Connector, Deadline, Failure, Get, SymmetricKey};
 use rcgen::ExtendedKeyUsagePurpose;
 use rustls::sign::CertifiedKey;
@@ -155,6 +156,72 @@ fn a_certificate_for_another_name_is_named() {
         let (_server, connector) = guarded(&authority, &elsewhere, identity, versions);
         let failure = expect(&connector, Code::ServerNameMismatch, "a certificate for kms9.example, which");
         assert!(failure.error.message().contains("does not cover 127.0.0.1"));
+    }
+}
+
+/// A server of a CA that nobody knows, and a client that trusts these fingerprints.
+fn pinned(
+    server: &Certificate<'_>,
+    versions: &[&'static SupportedProtocolVersion],
+    pins: impl FnOnce(Fingerprint) -> Vec<Fingerprint>,
+) -> (FakeServer, Connector) {
+    let stranger = Authority::new("Stranger CA");
+    let shown = stranger.issue(server);
+    let pins = pins(Fingerprint::of(&shown.cert[0]));
+    let (fake, _) = guarded_by(stranger.server_rules(shown, versions), &stranger, stranger.issue(&Certificate::CLIENT));
+    let mut config = client(&stranger, stranger.issue(&Certificate::CLIENT), "127.0.0.1", fake.address.port());
+    Arc::get_mut(&mut config.tls).unwrap().trust = Trust::Pins(pins.into());
+    (fake, Connector::new(&config).unwrap())
+}
+
+#[test]
+fn a_pinned_certificate_is_trusted_whatever_its_name_and_issuer() {
+    let elsewhere = Certificate { name: "kms9.example", ..Certificate::SERVER };
+    for versions in BOTH {
+        let (_server, connector) = pinned(&elsewhere, versions, |shown| vec![shown]);
+        fetch(&connector).map_err(|failure| failure.error).map(drop).unwrap();
+        let (_server, connector) = pinned(&elsewhere, versions, |shown| vec![Fingerprint::of(b"the last one"), shown]);
+        fetch(&connector).map_err(|failure| failure.error).map(drop).unwrap();
+    }
+}
+
+#[test]
+fn another_certificate_than_the_pinned_one_is_refused_and_both_are_named() {
+    for versions in BOTH {
+        let mut shown_fingerprint = String::new();
+        let wanted = Fingerprint::of(b"another");
+        let (_server, connector) = pinned(&Certificate::SERVER, versions, |shown| {
+            shown_fingerprint = shown.to_string();
+            vec![wanted]
+        });
+        let failure =
+            expect(&connector, Code::ServerUntrusted, &format!("{shown_fingerprint}, not {wanted}; check that"));
+        assert!(failure.error.message().contains("tls.ca_certificate"));
+        assert!(!failure.request_sent);
+    }
+}
+
+#[test]
+fn a_pinned_certificate_expires_all_the_same() {
+    for versions in BOTH {
+        let expired = Certificate { expired: true, ..Certificate::SERVER };
+        let (_server, connector) = pinned(&expired, versions, |shown| vec![shown]);
+        expect(&connector, Code::ServerCertificateExpired, "expired on 2021-02-03");
+    }
+}
+
+#[test]
+fn a_pinned_certificate_without_its_key_is_refused() {
+    let stranger = Authority::new("Stranger CA");
+    for versions in BOTH {
+        let (shown, other) = (stranger.issue(&Certificate::SERVER), stranger.issue(&Certificate::SERVER));
+        let impostor = Arc::new(CertifiedKey::new(shown.cert.clone(), other.key.clone()));
+        let (fake, _) =
+            guarded_by(stranger.server_rules(impostor, versions), &stranger, stranger.issue(&Certificate::CLIENT));
+        let mut config = client(&stranger, stranger.issue(&Certificate::CLIENT), "127.0.0.1", fake.address.port());
+        let pins = vec![Fingerprint::of(&shown.cert[0])];
+        Arc::get_mut(&mut config.tls).unwrap().trust = Trust::Pins(pins.into());
+        expect(&Connector::new(&config).unwrap(), Code::ServerUntrusted, "its certificate is its own");
     }
 }
 

@@ -35,12 +35,32 @@ pub enum Access {
     Private,
     /// Anybody may read, nobody may write: a certificate.
     Public,
+    /// As `Private`, for a systemd credential. Systemd leaves it to root and lets the service's user read it by an access
+    /// control list, whose mask shows as mode 0440; the group is root's.
+    Credential,
+}
+
+impl Access {
+    /// The same, where the file is a systemd credential.
+    pub fn of_credential(self) -> Access {
+        if self == Access::Private { Access::Credential } else { self }
+    }
+
+    /// The bits of the mode that nobody but the owner may have.
+    fn forbidden(self, metadata: &Metadata) -> u32 {
+        let is_of_root = metadata.uid() == 0 && metadata.gid() == 0;
+        match self {
+            Access::Public => 0o022,
+            Access::Credential if is_of_root => 0o037,
+            Access::Private | Access::Credential => 0o077,
+        }
+    }
 }
 
 /// Reads a file of at most 1 MiB after its folders, owner, type and mode were checked. `what` names it in errors.
 ///
 /// [`Code::ConfigUnreadable`] if it cannot be read, [`Code::FileExposed`] if others could change it, or see what is
-/// [`Access::Private`].
+/// [`Access::Private`] or [`Access::Credential`].
 pub fn read(path: &Path, what: &str, access: Access) -> Result<Zeroizing<Vec<u8>>> {
     let walk = Walk { path, what };
     let file = walk.open()?;
@@ -174,17 +194,19 @@ impl Walk<'_> {
             )));
         }
         let mode = metadata.mode() & 0o7777;
+        if mode & access.forbidden(metadata) == 0 {
+            return Ok(());
+        }
         match access {
-            Access::Private if mode & 0o077 != 0 => Err(self.exposed(&format!(
+            Access::Private | Access::Credential => Err(self.exposed(&format!(
                 "is open to other users (mode {mode:04o}): chmod 600 {}; if it was readable, what it holds is no \
                  longer secret",
                 quoted(self.path),
             ))),
-            Access::Public if mode & 0o022 != 0 => Err(self.exposed(&format!(
+            Access::Public => Err(self.exposed(&format!(
                 "can be changed by other users (mode {mode:04o}): chmod 644 {}, and make sure that it was not changed",
                 quoted(self.path),
             ))),
-            _ => Ok(()),
         }
     }
 

@@ -1,24 +1,22 @@
 //! From the parsed document to a configuration: paths, files, and what the policy permits.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::Spanned;
-use zeroize::Zeroizing;
 
-use super::files::{self, Access};
+use super::origin::{Item, Origin};
 use super::parse::Source;
-use super::schema::{Document, FilePath, Host, PasswordSource, ServerSection, TlsSection, rotation};
-use super::tls::{self, NamedFile, TlsFiles};
+use super::schema::{Document, Host, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation};
+use super::tls::{self, TlsItems, TrustItem};
 use super::{Config, Finding, Log, Policy, Secret, Server, Tls, findings};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
     source: &'a Source<'a>,
     findings: Vec<Finding>,
-    /// Servers with the same files share what was read from them.
-    loaded: HashMap<[PathBuf; 3], Arc<Tls>>,
+    /// Servers with the same sources share what was read from them.
+    loaded: HashMap<Sources, Arc<Tls>>,
 }
 
 impl<'a> Loader<'a> {
@@ -65,14 +63,16 @@ impl<'a> Loader<'a> {
             let why = format!("key server {host} has a `password` but no `user`, and KMIP sends both; add `user`");
             return Err(self.source.error(Code::ConfigInvalid, place, &why));
         }
-        let password = section.password.map(|password| self.password(password, &host)).transpose()?;
+        let password = section.password;
+        let password = password.map(|password| self.password("password", password, &format!("for key server {host}")));
+
         Ok(Server {
             host,
             port: section.port.get(),
             kmip_minor: section.kmip_version.map(|version| version.0),
             tls,
             user: section.user.map(|user| user.0),
-            password,
+            password: password.transpose()?,
         })
     }
 
@@ -93,53 +93,56 @@ impl<'a> Loader<'a> {
     }
 
     fn tls(&mut self, server: &ServerSection, defaults: &TlsSection, place: usize) -> Result<Arc<Tls>> {
-        let file =
-            |key: &str, own: &Option<Spanned<FilePath>>, default: &Option<Spanned<FilePath>>| -> Result<NamedFile> {
-                let path = own.as_ref().or(default.as_ref()).ok_or_else(|| {
-                    let host = &server.host.get_ref().0;
-                    let why = format!("no `{key}` for key server {host}; add it to [tls] or to this [[server]]");
-                    self.source.error(Code::ConfigInvalid, place, &why)
-                })?;
-                Ok(self.named(key, path))
-            };
-        let files = TlsFiles {
-            ca_certificate: file("ca_certificate", &server.ca_certificate, &defaults.ca_certificate)?,
-            client_certificate: file("client_certificate", &server.client_certificate, &defaults.client_certificate)?,
-            client_key: file("client_key", &server.client_key, &defaults.client_key)?,
+        let missing = |key: &str| {
+            let host = &server.host.get_ref().0;
+            let why = format!("no `{key}` for key server {host}; add it to [tls] or to this [[server]]");
+            self.source.error(Code::ConfigInvalid, place, &why)
         };
-        let paths = [&files.ca_certificate, &files.client_certificate, &files.client_key].map(|f| f.path.clone());
-        if let Some(tls) = self.loaded.get(&paths) {
+        let pem = |key, own: &Option<Spanned<PemSource>>, default: &Option<Spanned<PemSource>>| -> Result<Item<'a>> {
+            let value = own.as_ref().or(default.as_ref()).ok_or_else(|| missing(key))?;
+            self.item(key, value.span().start, value.get_ref().0.clone())
+        };
+        let trust = server.ca_certificate.as_ref().or(defaults.ca_certificate.as_ref());
+        let trust = trust.ok_or_else(|| missing("ca_certificate"))?;
+        let items = TlsItems {
+            trust: match trust.get_ref() {
+                TrustSource::Authorities(origin) => {
+                    TrustItem::Authorities(self.item("ca_certificate", trust.span().start, origin.clone())?)
+                }
+                TrustSource::Pins(pins) => TrustItem::Pins(pins.clone()),
+            },
+            client_certificate: pem("client_certificate", &server.client_certificate, &defaults.client_certificate)?,
+            client_key: pem("client_key", &server.client_key, &defaults.client_key)?,
+        };
+        let sources = Sources::of(&items);
+        if let Some(tls) = self.loaded.get(&sources) {
             return Ok(tls.clone());
         }
-        let tls = Arc::new(tls::load(&files)?);
-        self.loaded.insert(paths, tls.clone());
+        let password = server.client_key_password.as_ref().or(defaults.client_key_password.as_ref());
+        let password =
+            password.map(|password| self.password("client_key_password", password.clone(), "of the client key"));
+        let tls = Arc::new(tls::load(&items, password.transpose()?.as_ref())?);
+        self.loaded.insert(sources, tls.clone());
         Ok(tls)
     }
 
-    fn named(&self, key: &str, path: &Spanned<FilePath>) -> NamedFile {
-        let line = self.source.line(path.span().start);
-        NamedFile {
-            path: self.source.resolve(&path.get_ref().0),
-            what: format!("the file of `{key}` ({} line {line}),", self.source.path.display()),
-        }
+    fn item(&self, key: &'static str, place: usize, origin: Origin) -> Result<Item<'a>> {
+        Item::new(self.source, key, place, origin)
     }
 
-    fn password(&mut self, password: Spanned<PasswordSource>, host: &str) -> Result<Secret> {
+    /// `whose` reads on from "the password ".
+    fn password(&mut self, key: &'static str, password: Spanned<PasswordSource>, whose: &str) -> Result<Secret> {
         let place = password.span().start;
         let secret = match password.into_inner() {
             PasswordSource::Plain(text) => {
                 let message = format!(
-                    "the password for key server {host} stands in the configuration; keep it in a file of its own \
-                     (password = \"file:/path\", mode 0600)"
+                    "the password {whose} stands in the configuration; keep it in a file of its own ({key} = \
+                     \"file:/path\", mode 0600)"
                 );
                 self.findings.push(Finding { id: "plain-password", message });
                 text
             }
-            PasswordSource::Environment(name) => Zeroizing::new(std::env::var(&name).map_err(|_| {
-                let why = format!("the environment variable {name} holds no text; set it, or correct its name");
-                self.source.error(Code::ConfigInvalid, place, &why)
-            })?),
-            PasswordSource::File(path) => self.password_file(&self.source.resolve(&path), place)?,
+            PasswordSource::Elsewhere(origin) => self.item(key, place, origin)?.read_text()?,
         };
         match secret.is_empty() {
             false => Ok(Secret(secret)),
@@ -148,16 +151,25 @@ impl<'a> Loader<'a> {
             }
         }
     }
+}
 
-    /// The whole file, less one line end after it.
-    fn password_file(&self, path: &std::path::Path, place: usize) -> Result<Zeroizing<String>> {
-        let what = format!("the file of `password` ({} line {}),", self.source.path.display(), self.source.line(place));
-        let bytes = files::read(path, &what, Access::Private)?;
-        let text = std::str::from_utf8(&bytes).map_err(|_| {
-            let message = format!("{what} {} is not UTF-8 text; write the password as text", path.display());
-            Error::new(Code::ConfigInvalid, message).in_file(path)
-        })?;
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+/// Where a connection's certificates and key come from.
+#[derive(PartialEq, Eq, Hash)]
+struct Sources {
+    trust: TrustSource,
+    certificate: Origin,
+    key: Origin,
+}
+
+impl Sources {
+    fn of(items: &TlsItems<'_>) -> Sources {
+        Sources {
+            trust: match &items.trust {
+                TrustItem::Authorities(item) => TrustSource::Authorities(item.origin.clone()),
+                TrustItem::Pins(pins) => TrustSource::Pins(pins.clone()),
+            },
+            certificate: items.client_certificate.origin.clone(),
+            key: items.client_key.origin.clone(),
+        }
     }
 }

@@ -7,8 +7,11 @@
 
 pub mod files;
 mod findings;
+mod fingerprint;
 mod load;
+mod origin;
 mod parse;
+mod protected;
 pub mod reference;
 mod schema;
 mod tls;
@@ -20,6 +23,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Code, Error, Result};
 use files::Access;
+pub use fingerprint::Fingerprint;
 use parse::Source;
 use zeroize::Zeroizing;
 
@@ -66,14 +70,22 @@ pub struct Server {
 
 /// Whom we trust and who we are, towards a server.
 pub struct Tls {
-    /// The CA certificates that may have issued the server's.
-    pub roots: Arc<rustls::RootCertStore>,
+    pub trust: Trust,
     /// Our certificate chain with its key; they belong together.
     pub identity: Arc<rustls::sign::CertifiedKey>,
     /// The common name of our certificate: the `user` of the audit trail unless `Server::user` is set.
     pub common_name: String,
     /// When our certificate ends, in seconds since 1970.
     pub not_after: i64,
+}
+
+/// What a server's certificate is judged by.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// One of these authorities issued it, and it is for the server's name.
+    Authorities(Arc<rustls::RootCertStore>),
+    /// It is one of these, whoever issued it and for whatever name. At least one.
+    Pins(Arc<[Fingerprint]>),
 }
 
 /// A password: cannot be printed or cloned; wiped on drop.

@@ -134,8 +134,8 @@ impl<'a> Source<'a> {
         let place = places.iter().find(|(value, _)| value.start <= span.start && span.end <= value.end);
         let why = match place {
             // Serde repeats the value that it refuses.
-            Some((_, doc)) if doc.key == "password" && !error.message().starts_with("references") => {
-                format!("`password` is not usable; it takes {}", doc.takes)
+            Some((_, doc)) if doc.key.ends_with("password") => {
+                format!("`{}` is not usable; it takes {}", doc.key, doc.takes)
             }
             Some((_, doc)) => {
                 // What serde expects is a Rust type; the table says it in words.

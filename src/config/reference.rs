@@ -24,7 +24,10 @@ pub enum Absent {
 use Absent::{Is, Means, Refused};
 
 const FILE: &str = "the path of a file";
-const PEM: &str = "the path of a PEM file";
+const PEM: &str = "the path of a PEM file, \"env:NAME\" or \"cred:NAME\"";
+const TRUST: &str =
+    "the path of a PEM file, \"env:NAME\", \"cred:NAME\", \"sha256:HEX\" or a list of such fingerprints";
+const PASSWORD: &str = "text, \"file:PATH\", \"env:NAME\" or \"cred:NAME\"";
 const SIZE: &str = "a size in KiB, MiB or GiB, such as \"100MiB\"";
 const DURATION: &str = "a duration in ms, s, m, h or d, such as \"2s\"";
 
@@ -49,23 +52,26 @@ pub const KEYS: &[KeyDoc] = &[
     doc("client", "policy", "\"strict\" or \"relaxed\"", Is("\"strict\""),
         "`strict` refuses what the rules of key keeping forbid, such as a key server on the machine that holds the data. \
          `relaxed` warns instead. Files, owners, modes and certificates are held to the same rules under both."),
-    doc("tls", "ca_certificate", PEM, Means("each server has its own"),
-        "The certificates of the authorities that may have issued a key server's certificate."),
+    doc("tls", "ca_certificate", TRUST, Means("each server has its own"),
+        "The certificates of the authorities that may have issued a key server's certificate, or the SHA-256 fingerprints that the \
+         server's own certificate may have."),
     doc("tls", "client_certificate", PEM, Means("each server has its own"),
         "Our certificate, then those that lead to its authority."),
     doc("tls", "client_key", PEM, Means("each server has its own"),
-        "The private key of `client_certificate`, not password-protected, with mode 0600 or 0400."),
+        "The private key of `client_certificate`, in a file with mode 0600 or 0400."),
+    doc("tls", "client_key_password", PASSWORD, Means("`client_key` is not protected"),
+        "What `client_key` is protected with, where it is an `ENCRYPTED PRIVATE KEY`."),
     doc("server", "host", "a DNS name or an IP address", Refused,
         "Where the key server is, and the name that its certificate must carry."),
     doc("server", "port", "a number from 1 to 65535", Is("5696"), "Its KMIP port."),
     doc("server", "kmip_version", "\"1.0\", \"1.1\", \"1.2\", \"1.3\" or \"1.4\"", Means("the highest that both speak"),
         "Pins the protocol version, for a server that negotiates wrongly."),
     doc("server", "user", "1 to 64 characters", Means("no credential is sent"), "KMIP user name."),
-    doc("server", "password", "text, \"env:NAME\" or \"file:PATH\"", Means("no password is sent"),
-        "KMIP password; needs `user`. `file:` names a file with mode 0600 that holds it, less one line end."),
-    doc("server", "ca_certificate", PEM, Means("as in `[tls]`"), "For this server only."),
+    doc("server", "password", PASSWORD, Means("no password is sent"), "KMIP password; needs `user`."),
+    doc("server", "ca_certificate", TRUST, Means("as in `[tls]`"), "For this server only."),
     doc("server", "client_certificate", PEM, Means("as in `[tls]`"), "For this server only."),
     doc("server", "client_key", PEM, Means("as in `[tls]`"), "For this server only."),
+    doc("server", "client_key_password", PASSWORD, Means("as in `[tls]`"), "For this server only."),
     doc("failover", "delay", DURATION, Is("\"2s\""), "From a failed server to the try of the next one."),
     doc("failover", "rounds", "a number from 1", Is("3"), "How often the whole list of servers is tried."),
     doc("failover", "deadline", DURATION, Is("\"30s\""), "For a whole call, over all servers and rounds."),

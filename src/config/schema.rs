@@ -13,6 +13,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use zeroize::Zeroizing;
 
+use super::fingerprint::Fingerprint;
+use super::origin::{Origin, path};
 use super::{Failover, Format, Level, OnFailure, Policy, Rotation, Target};
 
 #[derive(Deserialize)]
@@ -43,9 +45,10 @@ pub(super) struct ClientSection {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsSection {
-    pub ca_certificate: Option<Spanned<FilePath>>,
-    pub client_certificate: Option<Spanned<FilePath>>,
-    pub client_key: Option<Spanned<FilePath>>,
+    pub ca_certificate: Option<Spanned<TrustSource>>,
+    pub client_certificate: Option<Spanned<PemSource>>,
+    pub client_key: Option<Spanned<PemSource>>,
+    pub client_key_password: Option<Spanned<PasswordSource>>,
 }
 
 #[derive(Deserialize)]
@@ -57,9 +60,10 @@ pub(super) struct ServerSection {
     pub kmip_version: Option<KmipVersion>,
     pub user: Option<User>,
     pub password: Option<Spanned<PasswordSource>>,
-    pub ca_certificate: Option<Spanned<FilePath>>,
-    pub client_certificate: Option<Spanned<FilePath>>,
-    pub client_key: Option<Spanned<FilePath>>,
+    pub ca_certificate: Option<Spanned<TrustSource>>,
+    pub client_certificate: Option<Spanned<PemSource>>,
+    pub client_key: Option<Spanned<PemSource>>,
+    pub client_key_password: Option<Spanned<PasswordSource>>,
 }
 
 #[derive(Deserialize)]
@@ -249,47 +253,81 @@ pub(super) struct FilePath(pub PathBuf);
 impl TryFrom<String> for FilePath {
     type Error = String;
     fn try_from(text: String) -> Parsed<Self> {
-        match ["env:", "file:", "cred:", "sha256:"].iter().find(|reference| text.starts_with(**reference)) {
-            Some(reference) => Err(format!("references with `{reference}` are not supported here yet; write a path")),
+        match ["env:", "file:", "cred:"].iter().find(|reference| text.starts_with(**reference)) {
+            Some(reference) => Err(format!("a reference with `{reference}` does not belong here; write a path")),
             None => path(&text).map(FilePath),
         }
     }
 }
 
-fn path(text: &str) -> Parsed<PathBuf> {
-    match text {
-        "" => Err("the path is empty".into()),
-        _ if text.contains('\0') => Err("the path holds a zero byte".into()),
-        _ => Ok(PathBuf::from(text)),
+/// Where PEM text comes from: a reference, or the path of a file.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct PemSource(pub Origin);
+
+impl TryFrom<String> for PemSource {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        if text.starts_with(Fingerprint::PREFIX) {
+            return Err("a fingerprint belongs in `ca_certificate` only".into());
+        }
+        match Origin::parse(&text)? {
+            Some(origin) => Ok(PemSource(origin)),
+            None => path(&text).map(Origin::File).map(PemSource),
+        }
     }
 }
 
-/// Where a password comes from.
+/// Whom a server has to be vouched for by.
+#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[serde(try_from = "OneOrMany")]
+pub(super) enum TrustSource {
+    Authorities(Origin),
+    /// At least one.
+    Pins(Vec<Fingerprint>),
+}
+
 #[derive(Deserialize)]
+#[serde(untagged, expecting = "it is neither text nor a list of texts")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl TryFrom<OneOrMany> for TrustSource {
+    type Error = String;
+    fn try_from(texts: OneOrMany) -> Parsed<Self> {
+        match texts {
+            OneOrMany::One(text) if text.starts_with(Fingerprint::PREFIX) => Ok(TrustSource::Pins(vec![pin(&text)?])),
+            OneOrMany::One(text) => PemSource::try_from(text).map(|source| TrustSource::Authorities(source.0)),
+            OneOrMany::Many(texts) if texts.is_empty() => Err("the list is empty".into()),
+            OneOrMany::Many(texts) => texts.iter().map(|text| pin(text)).collect::<Parsed<_>>().map(TrustSource::Pins),
+        }
+    }
+}
+
+fn pin(text: &str) -> Parsed<Fingerprint> {
+    let hex = text.strip_prefix(Fingerprint::PREFIX).ok_or("a list holds fingerprints only")?;
+    Fingerprint::parse(hex).ok_or_else(|| {
+        "`sha256:` is followed by the 64 hexadecimal digits of a SHA-256 fingerprint, which `openssl x509 -noout \
+         -fingerprint -sha256` prints"
+            .into()
+    })
+}
+
+/// Where a password comes from.
+#[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) enum PasswordSource {
     Plain(Zeroizing<String>),
-    Environment(String),
-    File(PathBuf),
+    Elsewhere(Origin),
 }
 
 impl TryFrom<String> for PasswordSource {
     type Error = String;
     fn try_from(text: String) -> Parsed<Self> {
         let text = Zeroizing::new(text);
-        if let Some(name) = text.strip_prefix("env:") {
-            return match name.is_empty() || name.contains(['=', '\0']) {
-                true => Err("`env:` is followed by the name of an environment variable".into()),
-                false => Ok(PasswordSource::Environment(name.to_owned())),
-            };
-        }
-        if let Some(file) = text.strip_prefix("file:") {
-            return path(file).map(PasswordSource::File);
-        }
-        match text.starts_with("cred:") {
-            true => Err("references with `cred:` are not supported yet; use `file:` or `env:`".into()),
-            false => Ok(PasswordSource::Plain(text)),
-        }
+        Ok(Origin::parse(&text)?.map_or_else(|| PasswordSource::Plain(text), PasswordSource::Elsewhere))
     }
 }
 

@@ -1,6 +1,5 @@
-//! Certificates and the private key: PEM files to what a TLS connection needs.
+//! Certificates and the private key: from PEM to what a TLS connection needs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -13,59 +12,67 @@ use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::name::Name;
 use zeroize::Zeroizing;
 
-use super::Tls;
-use super::files::{self, Access};
-use crate::error::{Code, Error, Result};
+use super::files::Access;
+use super::origin::Item;
+use super::{Fingerprint, Secret, Tls, Trust, protected};
+use crate::error::{Error, Result};
 
-/// The three files that a server's connection is made from.
-pub(super) struct TlsFiles {
-    pub ca_certificate: NamedFile,
-    pub client_certificate: NamedFile,
-    pub client_key: NamedFile,
+/// What a server's connection is made from.
+pub(super) struct TlsItems<'a> {
+    pub trust: TrustItem<'a>,
+    pub client_certificate: Item<'a>,
+    pub client_key: Item<'a>,
 }
 
-/// A file and how errors call it, which tells where the configuration names it.
-pub(super) struct NamedFile {
-    pub path: PathBuf,
-    pub what: String,
+/// What the server's certificate is judged by.
+pub(super) enum TrustItem<'a> {
+    Authorities(Item<'a>),
+    Pins(Vec<Fingerprint>),
 }
 
-/// Reads and checks all three.
-pub(super) fn load(files: &TlsFiles) -> Result<Tls> {
-    let roots = Arc::new(roots(&files.ca_certificate)?);
-    let chain = certificates(&files.client_certificate)?;
-    let leaf = Leaf::read(&files.client_certificate, &chain[0])?;
-    let identity = Arc::new(identity(files, chain)?);
-    Ok(Tls { roots, identity, common_name: leaf.common_name, not_after: leaf.not_after })
+/// Reads and checks all of them.
+pub(super) fn load(items: &TlsItems<'_>, password: Option<&Secret>) -> Result<Tls> {
+    let trust = match &items.trust {
+        TrustItem::Authorities(item) => Trust::Authorities(Arc::new(roots(item)?)),
+        TrustItem::Pins(pins) => Trust::Pins(pins.as_slice().into()),
+    };
+    let chain = certificates(&items.client_certificate)?;
+    let leaf = Leaf::read(&items.client_certificate, &chain[0])?;
+    let identity = Arc::new(identity(items, chain, password)?);
+    Ok(Tls { trust, identity, common_name: leaf.common_name, not_after: leaf.not_after })
 }
 
-fn roots(file: &NamedFile) -> Result<RootCertStore> {
+fn roots(item: &Item<'_>) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
-    for (i, certificate) in certificates(file)?.into_iter().enumerate() {
+    for (i, certificate) in certificates(item)?.into_iter().enumerate() {
         store.add(certificate).map_err(|error| {
-            file.invalid(&format!("holds, as number {}, no usable CA certificate ({error}); replace it", i + 1))
+            item.invalid(&format!("holds, as number {}, no usable CA certificate ({error}); replace it", i + 1))
         })?;
     }
     Ok(store)
 }
 
 /// At least one.
-fn certificates(file: &NamedFile) -> Result<Vec<CertificateDer<'static>>> {
-    let pem = files::read(&file.path, &file.what, Access::Public)?;
+fn certificates(item: &Item<'_>) -> Result<Vec<CertificateDer<'static>>> {
+    let pem = item.read(Access::Public)?;
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<std::result::Result<_, _>>()
-        .map_err(|error| file.bad_pem(&error, "certificate"))?;
+        .map_err(|error| bad_pem(item, &error, "certificate"))?;
     match certificates.is_empty() {
         false => Ok(certificates),
-        true => Err(file.bad_pem(&PemError::NoItemsFound, "certificate")),
+        true => Err(bad_pem(item, &PemError::NoItemsFound, "certificate")),
     }
 }
 
-fn identity(files: &TlsFiles, chain: Vec<CertificateDer<'static>>) -> Result<CertifiedKey> {
-    let file = &files.client_key;
-    let key = private_key(file)?;
+fn identity(
+    items: &TlsItems<'_>,
+    chain: Vec<CertificateDer<'static>>,
+    password: Option<&Secret>,
+) -> Result<CertifiedKey> {
+    let item = &items.client_key;
+    let key = private_key(item, password)?;
     let key = any_supported_type(&key).map_err(|_| {
-        file.invalid(
+        item.invalid(
             "holds a private key of a kind or size that TLS here does not use; make one with P-256, P-384, \
                       Ed25519 or RSA of 2048 to 4096 bits",
         )
@@ -73,50 +80,39 @@ fn identity(files: &TlsFiles, chain: Vec<CertificateDer<'static>>) -> Result<Cer
     let identity = CertifiedKey::new(chain, key);
     match identity.keys_match() {
         Ok(()) => Ok(identity),
-        Err(rustls::Error::InconsistentKeys(_)) => Err(file.invalid(&format!(
+        Err(rustls::Error::InconsistentKeys(_)) => Err(item.invalid(&format!(
             "is not the key of the certificate in {}; name the certificate and the key that were made together, \
              our own certificate first in its file",
-            files.client_certificate.path.display()
+            items.client_certificate.name()
         ))),
-        Err(error) => Err(files.client_certificate.invalid(&format!(
+        Err(error) => Err(items.client_certificate.invalid(&format!(
             "begins with a certificate that TLS cannot use ({error}); have an X.509 version 3 certificate issued"
         ))),
     }
 }
 
-fn private_key(file: &NamedFile) -> Result<Zeroizing<PrivateKeyDer<'static>>> {
-    let pem = files::read(&file.path, &file.what, Access::Private)?;
-    if holds(&pem, b"BEGIN ENCRYPTED PRIVATE KEY") || holds(&pem, b"Proc-Type: 4,ENCRYPTED") {
-        return Err(file.invalid(&format!(
-            "holds a password-protected private key, which is not supported yet; write it without password, to a file \
-             of mode 0600: (umask 077; openssl pkey -in {} -out NEW.key)",
-            file.path.display()
-        )));
+fn private_key(item: &Item<'_>, password: Option<&Secret>) -> Result<Zeroizing<PrivateKeyDer<'static>>> {
+    let pem = item.read(Access::Private)?;
+    if protected::is_protected(&pem) {
+        return protected::open(item, &pem, password);
     }
-    PrivateKeyDer::from_pem_slice(&pem).map(Zeroizing::new).map_err(|error| file.bad_pem(&error, "private key"))
+    PrivateKeyDer::from_pem_slice(&pem).map(Zeroizing::new).map_err(|error| bad_pem(item, &error, "private key"))
 }
 
-fn holds(text: &[u8], words: &[u8]) -> bool {
-    text.windows(words.len()).any(|window| window == words)
+pub(super) fn holds(text: &[u8], words: &str) -> bool {
+    text.windows(words.len()).any(|window| window == words.as_bytes())
 }
 
-impl NamedFile {
-    fn invalid(&self, why: &str) -> Error {
-        let message = format!("{} {} {why}", self.what, self.path.display());
-        Error::new(Code::CertificateInvalid, message).in_file(&self.path)
-    }
-
-    /// Without the parser's own words, which may repeat a line of the file.
-    fn bad_pem(&self, error: &PemError, item: &str) -> Error {
-        match error {
-            PemError::NoItemsFound => self.invalid(&format!(
-                "holds no {item} in PEM form; it should hold a block that begins with \"-----BEGIN\" and names a {item}"
-            )),
-            PemError::MissingSectionEnd { .. } => {
-                self.invalid("is cut short: a PEM block has no \"-----END\" line; copy the whole file")
-            }
-            _ => self.invalid(&format!("holds a damaged {item}: it is not base64 inside; copy the file anew")),
+/// Without the parser's own words, which may repeat a line of the file.
+pub(super) fn bad_pem(item: &Item<'_>, error: &PemError, expected: &str) -> Error {
+    match error {
+        PemError::NoItemsFound => item.invalid(&format!(
+            "holds no {expected} in PEM form; it should hold a block that begins with \"-----BEGIN\" and names a {expected}"
+        )),
+        PemError::MissingSectionEnd { .. } => {
+            item.invalid("is cut short: a PEM block has no \"-----END\" line; copy the whole file")
         }
+        _ => item.invalid(&format!("holds a damaged {expected}: it is not base64 inside; copy the file anew")),
     }
 }
 
@@ -127,9 +123,9 @@ struct Leaf {
 }
 
 impl Leaf {
-    fn read(file: &NamedFile, certificate: &CertificateDer<'_>) -> Result<Leaf> {
+    fn read(item: &Item<'_>, certificate: &CertificateDer<'_>) -> Result<Leaf> {
         let certificate = x509_cert::Certificate::from_der(certificate)
-            .map_err(|error| file.invalid(&format!("begins with something that is no X.509 certificate ({error})")))?;
+            .map_err(|error| item.invalid(&format!("begins with something that is no X.509 certificate ({error})")))?;
         let fields = &certificate.tbs_certificate;
         Ok(Leaf {
             common_name: common_name(&fields.subject).unwrap_or_else(|| fields.subject.to_string()),

@@ -6,19 +6,31 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
+use crate::config::{Fingerprint, Trust};
 use crate::error::Code;
 
-/// The usual verification (chain, dates, purpose, name), whose refusals are [`Distrust`].
+/// Judges by the configured authorities (chain, dates, purpose, name) or fingerprints (and dates). Its refusals
+/// are [`Distrust`].
 #[derive(Debug)]
-pub struct Verifier(pub Arc<WebPkiServerVerifier>);
+pub struct Verifier {
+    judge: Judge,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+#[derive(Debug)]
+enum Judge {
+    Authorities(Arc<WebPkiServerVerifier>),
+    Pins(Arc<[Fingerprint]>),
+}
 
 /// Why a certificate was not accepted: said while the certificate is at hand.
 #[derive(Debug)]
@@ -46,6 +58,18 @@ impl Distrust {
     }
 }
 
+impl Verifier {
+    pub fn new(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Verifier, VerifierBuilderError> {
+        let judge = match trust {
+            Trust::Authorities(roots) => Judge::Authorities(
+                WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?,
+            ),
+            Trust::Pins(pins) => Judge::Pins(pins.clone()),
+        };
+        Ok(Verifier { judge, algorithms: provider.signature_verification_algorithms })
+    }
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -55,14 +79,21 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        verified.map_err(|error| match error {
-            rustls::Error::InvalidCertificate(error) => {
-                let distrust = explain(&error, end_entity, server_name);
-                CertificateError::Other(OtherError(Arc::new(distrust))).into()
+        let distrust = match &self.judge {
+            Judge::Authorities(authorities) => {
+                match authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+                    Err(rustls::Error::InvalidCertificate(error)) => explain(&error, end_entity, server_name),
+                    verdict => return verdict,
+                }
             }
-            other => other,
-        })
+            Judge::Pins(pins) => {
+                match compare(pins, end_entity).and_then(|()| check_dates(end_entity, server_name, now)) {
+                    Err(distrust) => distrust,
+                    Ok(()) => return Ok(ServerCertVerified::assertion()),
+                }
+            }
+        };
+        Err(CertificateError::Other(OtherError(Arc::new(distrust))).into())
     }
 
     fn verify_tls12_signature(
@@ -71,7 +102,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -80,11 +111,40 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.algorithms.supported_schemes()
+    }
+}
+
+fn compare(pins: &[Fingerprint], der: &CertificateDer<'_>) -> Result<(), Distrust> {
+    let shown = Fingerprint::of(der);
+    if pins.contains(&shown) {
+        return Ok(());
+    }
+    let pinned: Vec<String> = pins.iter().map(Fingerprint::to_string).collect();
+    let why = format!(
+        "has a certificate for {} with the fingerprint {shown}, not {}; check that this is your key server and, if its \
+         certificate was renewed, take the new fingerprint on the server itself and put it into tls.ca_certificate",
+        Facts::read(der).subject,
+        pinned.join(" or "),
+    );
+    Err(Distrust { code: Code::ServerUntrusted, why })
+}
+
+/// A fingerprint does not end, its certificate does.
+fn check_dates(der: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Distrust> {
+    let refused = |error| Err(explain(&error, der, name));
+    let Ok(certificate) = x509_cert::Certificate::from_der(der) else {
+        return refused(CertificateError::BadEncoding);
+    };
+    let validity = certificate.tbs_certificate.validity;
+    match now.as_secs() {
+        now if now < validity.not_before.to_unix_duration().as_secs() => refused(CertificateError::NotValidYet),
+        now if now > validity.not_after.to_unix_duration().as_secs() => refused(CertificateError::Expired),
+        _ => Ok(()),
     }
 }
 

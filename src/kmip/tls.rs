@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
 use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, ReadTraffic, UnbufferedStatus};
 use rustls::{ClientConfig, crypto};
@@ -53,7 +53,7 @@ impl From<Full> for Trouble {
     }
 }
 
-/// The rules of every connection to one server: TLS 1.2 or 1.3, the configured CAs, our certificate.
+/// The rules of every connection to one server: TLS 1.2 or 1.3, the configured CAs or fingerprints, our certificate.
 ///
 /// Sessions are not resumed: their secrets would have to be kept, and pooled connections make new
 /// handshakes rare.
@@ -64,14 +64,12 @@ pub fn rules(tls: &config::Tls) -> Result<Arc<ClientConfig>> {
         Error::new(Code::CertificateInvalid, message)
     };
     let provider = Arc::new(crypto::ring::default_provider());
-    let verifier = WebPkiServerVerifier::builder_with_provider(tls.roots.clone(), provider.clone())
-        .build()
-        .map_err(|error| unusable(&error))?;
+    let verifier = Verifier::new(&tls.trust, &provider).map_err(|error| unusable(&error))?;
     let mut rules = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| unusable(&error))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Verifier(verifier)))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(tls.identity.clone())));
     rules.resumption = Resumption::disabled();
     Ok(Arc::new(rules))

@@ -88,7 +88,7 @@ pub fn client(trust: &Authority, identity: Arc<CertifiedKey>, host: &str, port: 
         port,
         kmip_minor: None,
         tls: Arc::new(config::Tls {
-            roots: trust.roots.clone(),
+            trust: config::Trust::Authorities(trust.roots.clone()),
             identity,
             common_name: "orders-api".into(),
             not_after: i64::MAX,

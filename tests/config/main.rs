@@ -4,5 +4,7 @@ mod accepted;
 mod certificates;
 mod files;
 mod policy;
+mod protected;
+mod references;
 mod site;
 mod text;

@@ -47,5 +47,5 @@ fn a_password_comes_from_the_environment() {
     site.refused(&text("KEYSTEAD_SURELY_UNSET")).at(13, 12).says(&["KEYSTEAD_SURELY_UNSET", "set it"]);
     site.write("empty", "\n", 0o600);
     site.refused(&text("PATH").replace("env:PATH", "file:empty")).at(13, 12).says(&["the password is empty"]);
-    site.refused(&text("PATH").replace("env:PATH", "cred:kms")).at(13, 12).says(&["`password` is not usable"]);
+    site.refused(&text("PATH").replace("env:PATH", "env:")).at(13, 12).says(&["`password` is not usable"]);
 }
