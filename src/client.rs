@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::audit::AuditTrail;
 use crate::cluster::{Cluster, Health, Journal, Server, State};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ExpiryWatch, Finding};
 use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, message};
 use crate::error::{Code, Error, Result};
@@ -51,6 +51,8 @@ impl Client {
     ///
     /// Errors: `ConfigInvalid`, `ConfigUnreadable`, `FileExposed`, `CertificateInvalid`, `PolicyRefused`, `System`.
     pub fn open(path: &Path) -> Result<Client> {
+        // Before the load: a certificate that ends in between is told twice rather than never.
+        let since = config::now();
         let (config, findings) = config::load(path)?;
         let log = Arc::new(Log::open(&config.log, &config.client_name)?);
         let audit = config.audit.as_deref().map(|path| AuditTrail::open_rotating(path, config.audit_rotation));
@@ -59,11 +61,8 @@ impl Client {
         let parts = Arc::new(Parts::new(&config, journal)?);
         let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
         parts.journal.event(catalogue::CLIENT_START, Severity::Notice, &start);
-        for finding in &findings {
-            let fields = [("finding", finding.id.into()), ("message", finding.message.as_str().into())];
-            parts.journal.event(catalogue::CONFIG_FINDING, Severity::Warning, &fields);
-        }
-        spawn_refresh(&parts, config.cache.ttl)?;
+        parts.record(&findings);
+        spawn_refresh(&parts, config.cache.ttl, ExpiryWatch::new(&config, since))?;
         Ok(Client { parts, process: ProcessStamp::current() })
     }
 
@@ -241,13 +240,21 @@ impl Parts {
         true
     }
 
-    /// Verifies what is due, again and again, until the client is closed.
-    fn refresh(&self, pause: Duration) {
+    fn record(&self, findings: &[Finding]) {
+        for finding in findings {
+            let fields = [("finding", finding.id.into()), ("message", finding.message.as_str().into())];
+            self.journal.event(catalogue::CONFIG_FINDING, Severity::Warning, &fields);
+        }
+    }
+
+    /// Verifies what is due and watches our certificates, again and again, until the client is closed.
+    fn refresh(&self, pause: Duration, mut expiry: ExpiryWatch) {
         while !self.closed.load(Ordering::Acquire) {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let still_open = |_: &mut ()| !self.closed.load(Ordering::Acquire);
             drop(self.woken.wait_timeout_while(waiting, pause, still_open));
             if !self.closed.load(Ordering::Acquire) {
+                self.record(&expiry.news(config::now()));
                 self.keys.refresh_due();
             }
         }
@@ -268,10 +275,11 @@ impl Parts {
 }
 
 /// Starts the thread that keeps cached keys verified. It ends when the client is closed, which dropping it does.
-fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration) -> Result<()> {
+fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration, expiry: ExpiryWatch) -> Result<()> {
     let parts = parts.clone();
     let pause = REFRESH_PAUSE.min(ttl / 8).max(Duration::from_millis(10));
-    let thread = std::thread::Builder::new().name("keystead-refresh".into()).spawn(move || parts.refresh(pause));
+    let thread =
+        std::thread::Builder::new().name("keystead-refresh".into()).spawn(move || parts.refresh(pause, expiry));
     thread.map(drop).map_err(|error| {
         let message =
             format!("the thread that keeps keys verified could not start: {error}; raise the limit on threads");

@@ -44,6 +44,30 @@ fn identities(config: &Config) -> Vec<&Arc<Tls>> {
     identities
 }
 
+/// Follows the ends of our certificates while the client runs, so that each step is told once.
+pub struct ExpiryWatch {
+    /// With the identifier of what was told last.
+    certificates: Vec<(Arc<Tls>, Option<&'static str>)>,
+}
+
+impl ExpiryWatch {
+    /// For a configuration that was loaded at `since`, in seconds since 1970, and told what was to be said then.
+    pub fn new(config: &Config, since: i64) -> ExpiryWatch {
+        let told = |tls: &Arc<Tls>| (tls.clone(), tls.expiry(since).map(|finding| finding.id));
+        ExpiryWatch { certificates: identities(config).into_iter().map(told).collect() }
+    }
+
+    /// What is to be said at `now` and was not said before.
+    pub fn news(&mut self, now: i64) -> Vec<Finding> {
+        let changed = |(tls, told): &mut (Arc<Tls>, Option<&'static str>)| {
+            let finding = tls.expiry(now);
+            let id = finding.as_ref().map(|finding| finding.id);
+            if std::mem::replace(told, id) == id { None } else { finding }
+        };
+        self.certificates.iter_mut().filter_map(changed).collect()
+    }
+}
+
 impl Tls {
     /// What is to be said of our certificate's end at `now`, in seconds since 1970: 30, 7 and 1 days before
     /// it and afterwards. The identifier changes at each of these steps.

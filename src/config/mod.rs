@@ -19,10 +19,11 @@ mod tls;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::{Code, Error, Result};
 use files::Access;
+pub use findings::ExpiryWatch;
 pub use fingerprint::Fingerprint;
 use parse::Source;
 use zeroize::Zeroizing;
@@ -234,6 +235,10 @@ pub fn load(path: &Path) -> Result<(Config, Vec<Finding>)> {
     })?;
     let source = Source::new(&path, &bytes)?;
     let document = source.parse()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
-    load::Loader::new(&source).load(document, now)
+    load::Loader::new(&source).load(document, now())
+}
+
+/// In seconds since 1970, as certificates count them.
+pub fn now() -> i64 {
+    UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs() as i64)
 }

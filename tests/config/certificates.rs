@@ -1,8 +1,10 @@
 //! Certificates and keys that cannot be used, or not together.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use keystead::Code;
+use keystead::config::ExpiryWatch;
+use keystead::{Client, Code};
 
 use crate::site::{POLICIES, Site, ids, minimal};
 
@@ -64,4 +66,41 @@ fn an_expired_client_certificate_is_told_and_does_not_keep_the_application_from_
     assert_eq!(said(6 * DAY), Some("client-certificate-expires-in-7-days"));
     assert_eq!(said(3600), Some("client-certificate-expires-in-1-day"));
     assert_eq!(said(-1), Some("client-certificate-expired"));
+}
+
+#[test]
+fn each_step_towards_the_end_of_a_certificate_is_told_once() {
+    let site = Site::new();
+    let other = "[[server]]\nhost = \"kms2\"\n[[server]]\nhost = \"kms3\"\nclient_certificate = \"other.pem\"\n\
+                 client_key = \"other.key\"\n";
+    let (config, _) = site.load(&(minimal("strict") + other)).unwrap();
+    let end = config.servers[0].tls.not_after;
+    let mut watch = ExpiryWatch::new(&config, end - 29 * DAY);
+    let mut told = |left: i64| watch.news(end - left).iter().map(|finding| finding.id).collect::<Vec<_>>();
+    assert_eq!(told(29 * DAY), [""; 0], "loading told it");
+    assert_eq!(told(8 * DAY), [""; 0]);
+    let both = |id| [id, id];
+    assert_eq!(told(6 * DAY), both("client-certificate-expires-in-7-days"), "two certificates, three servers");
+    assert_eq!(told(5 * DAY), [""; 0]);
+    assert_eq!(told(3600), both("client-certificate-expires-in-1-day"));
+    assert_eq!(told(0), [""; 0]);
+    assert_eq!(told(-1), both("client-certificate-expired"));
+    assert_eq!(told(-9 * DAY), [""; 0]);
+}
+
+#[test]
+fn a_certificate_that_expires_while_the_client_runs_is_recorded_once() {
+    let site = Site::new();
+    let text =
+        minimal("strict").replace("client.", "ending.") + "[cache]\nttl = \"80ms\"\n[log]\ntarget = \"file:log\"\n";
+    let client = Client::open(&site.write("keystead.conf", &text, 0o600)).unwrap();
+    let recorded = |id: &str| fs::read_to_string(site.path("log")).unwrap().matches(id).count();
+    assert_eq!(recorded("client-certificate-expires-in-1-day"), 1);
+    let start = Instant::now();
+    while recorded("client-certificate-expired") == 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", fs::read_to_string(site.path("log")).unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    client.close().unwrap();
+    assert_eq!((recorded("client-certificate-expires-in-1-day"), recorded("client-certificate-expired")), (1, 1));
 }

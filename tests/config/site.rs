@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use keystead::config::{self, Config, Finding};
 use keystead::{Code, Error};
@@ -24,12 +25,18 @@ impl Site {
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         site.write("ca.pem", &ca.self_signed(&ca_key).unwrap().pem(), 0o644);
         let issuer = Issuer::new(ca, ca_key);
-        for (name, last_year) in [("client", 2080), ("other", 2080), ("expired", 2020)] {
+        let soon = SystemTime::now() + Duration::from_secs(4);
+        for (name, end) in [
+            ("client", date_time_ymd(2080, 1, 1)),
+            ("other", date_time_ymd(2080, 1, 1)),
+            ("expired", date_time_ymd(2020, 1, 1)),
+            ("ending", soon.into()),
+        ] {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.distinguished_name.push(DnType::CommonName, format!("{name} of orders"));
             params.not_before = date_time_ymd(2019, 1, 1);
-            params.not_after = date_time_ymd(last_year, 1, 1);
+            params.not_after = end;
             site.write(&format!("{name}.pem"), &params.signed_by(&key, &issuer).unwrap().pem(), 0o644);
             site.write(&format!("{name}.key"), &key.serialize_pem(), 0o600);
         }
