@@ -193,11 +193,12 @@ impl Version {
         &self.identifier
     }
 
-    /// Takes over the state that a server has just told. No key becomes Pre-Active again: a server that says so lags.
+    /// Takes over the state that a server has just told. States only advance (KMIP 1.4 §3.22): a server that tells an
+    /// earlier one than another did before lags behind, and must not bring a revoked key back.
     pub(super) fn verify(&self, state: State) {
         let known = self.state();
-        let was_active = known.number() > State::PreActive.number();
-        let state = if state == State::PreActive && was_active { known } else { state };
+        let is_known = !matches!(known, State::Other(_));
+        let state = if is_known && state.number() < known.number() { known } else { state };
         let now = now();
         let stale = now.saturating_add(self.max_stale);
         self.state.store(state.number(), Ordering::Relaxed);
@@ -275,5 +276,37 @@ impl Version {
             Duration::from_nanos(self.max_stale)
         );
         Error::new(Code::KeyStale, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::slot::Slot;
+
+    fn version(state: State) -> Version {
+        let key = envelope::Key::new(KeyId::new("a", 1).unwrap(), Slot::copy_of(&[7; 32]).unwrap());
+        Version::new(key, "uid".into(), state, Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_server_that_lags_brings_no_revoked_key_back() {
+        let version = version(State::PreActive);
+        for state in [State::Active, State::Deactivated, State::Compromised] {
+            version.verify(state);
+            [State::PreActive, State::Active].iter().for_each(|earlier| version.verify(*earlier));
+            assert_eq!(version.state(), state);
+        }
+        assert_eq!(version.may_encrypt(now()).unwrap_err().code(), Code::KeyState);
+        assert_eq!(version.may_decrypt(now()).unwrap_err().code(), Code::KeyState);
+    }
+
+    #[test]
+    fn a_state_nobody_knows_stops_use_until_a_known_one_is_told() {
+        let version = version(State::Active);
+        version.verify(State::Other(0x8000_0001));
+        assert!(version.may_encrypt(now()).is_err() && version.may_decrypt(now()).is_err());
+        version.verify(State::Active);
+        version.may_encrypt(now()).unwrap();
     }
 }
