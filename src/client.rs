@@ -235,7 +235,7 @@ impl Parts {
         }
         drop(self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         self.woken.notify_all();
-        self.keys.clear();
+        self.keys.close();
         self.cluster.close();
         true
     }

@@ -20,6 +20,8 @@ pub struct Cache {
 
 #[derive(Default)]
 struct Contents {
+    /// Its client was closed: what is still on its way from a key server is not kept.
+    is_closed: bool,
     named: HashMap<String, Key>,
     versions: HashMap<KeyId, Arc<Version>>,
 }
@@ -52,6 +54,11 @@ impl Cache {
     /// Keeps the version, and makes a handle that follows its name. A handle that is there already stays.
     pub fn insert_named(&self, version: Arc<Version>) -> Key {
         let mut contents = self.write();
+        if contents.is_closed {
+            let key = Key::new(version);
+            key.handle().close();
+            return key;
+        }
         let id = version.id().clone();
         contents.versions.insert(id.clone(), version.clone());
         let key = contents.named.entry(id.name).or_insert_with(|| Key::new(version)).clone();
@@ -60,16 +67,17 @@ impl Cache {
     }
 
     pub fn insert_version(&self, version: Arc<Version>) -> Arc<Version> {
-        let mut contents = self.write();
-        contents.versions.insert(version.id().clone(), version.clone());
-        contents.evict(self.max_entries);
+        self.write().insert(version.clone(), self.max_entries);
         version
     }
 
     /// Lets a handle go on with a newer version.
     pub fn follow(&self, handle: &Handle, newer: Arc<Version>) {
-        self.insert_version(newer.clone());
-        handle.follow(newer);
+        let mut contents = self.write();
+        if !contents.is_closed {
+            contents.insert(newer.clone(), self.max_entries);
+            handle.follow(newer);
+        }
     }
 
     /// Forgets the current version of a handle whose key was destroyed; the handle refuses from now on.
@@ -96,9 +104,10 @@ impl Cache {
         }
     }
 
-    /// Forgets every key; handles that are still held refuse from now on.
-    pub fn clear(&self) {
+    /// Forgets every key for good; handles that are still held, or are still to be given out, refuse from now on.
+    pub fn close(&self) {
         let mut contents = self.write();
+        contents.is_closed = true;
         contents.named.drain().for_each(|(_, key)| key.handle().close());
         contents.versions.clear();
     }
@@ -127,6 +136,13 @@ impl Cache {
 }
 
 impl Contents {
+    fn insert(&mut self, version: Arc<Version>, max_entries: usize) {
+        if !self.is_closed {
+            self.versions.insert(version.id().clone(), version);
+            self.evict(max_entries);
+        }
+    }
+
     /// Lets the least recently used versions go. A handle that the application still holds keeps its version:
     /// it is the application's, not the cache's, and is still to be verified.
     fn evict(&mut self, max_entries: usize) {
@@ -141,5 +157,36 @@ impl Contents {
                 self.named.remove(&id.name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope;
+    use crate::error::Code;
+    use crate::memory::slot::Slot;
+    use std::time::Duration;
+
+    fn version(number: u32) -> Arc<Version> {
+        let key = envelope::Key::new(KeyId::new("a", number).unwrap(), Slot::copy_of(&[7; 32]).unwrap());
+        Arc::new(Version::new(key, "uid".into(), State::Active, Duration::from_secs(60)))
+    }
+
+    #[test]
+    fn a_key_that_arrives_after_the_client_was_closed_is_neither_kept_nor_usable() {
+        let cache = Cache::new(10);
+        let held = cache.insert_named(version(1));
+        cache.close();
+        let (late, newer) = (version(1), version(2));
+        let watched = [Arc::downgrade(&late), Arc::downgrade(&newer)];
+        let key = cache.insert_named(late);
+        cache.follow(held.handle(), newer);
+        cache.insert_version(version(3));
+        for key in [&held, &key] {
+            assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::Closed);
+        }
+        assert!(watched.iter().all(|version| version.upgrade().is_none()), "it is still in memory");
+        assert_eq!(cache.counts().0, 0);
     }
 }

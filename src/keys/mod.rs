@@ -133,8 +133,8 @@ impl Keys {
     }
 
     /// Wipes every key, also those behind handles that are still held.
-    pub fn clear(&self) {
-        self.cache.clear();
+    pub fn close(&self) {
+        self.cache.close();
     }
 
     /// Cached versions, hits and misses by name.
