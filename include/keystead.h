@@ -276,8 +276,8 @@ keystead_status keystead_client_open(const char *config_path,
 // every use of a key that came from it, says KEYSTEAD_E_CLOSED. Closing again does nothing. The client is still
 // to be freed. Blocks on files only.
 //
-// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if the last record could not be written (the
-// client is closed all the same); INTERNAL.
+// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if records could not be written and the configuration
+// refuses unlogged work (the client is closed all the same); INTERNAL.
 keystead_status keystead_client_close(const keystead_client *client,
                                       keystead_error **err);
 

@@ -176,6 +176,9 @@ impl Client {
 
     /// Wipes every key, closes the connections and writes the last record, for which a slow collector is given a
     /// second. Every later call on the client or a key of it says `Closed`; closing twice is no error.
+    ///
+    /// Errors: `Forked`; `LogFailed` if records could not be written and the configuration refuses unlogged work. The
+    /// client is closed all the same.
     pub fn close(&self) -> Result<()> {
         if !self.process.is_current() {
             return Err(forked());
@@ -183,6 +186,7 @@ impl Client {
         if self.parts.release() {
             self.parts.journal.event(catalogue::CLIENT_STOP, Severity::Notice, &[]);
             self.parts.journal.log.flush(LAST_WORDS);
+            return self.parts.journal.check();
         }
         Ok(())
     }

@@ -49,8 +49,8 @@ pub unsafe extern "C" fn keystead_client_open(
 /// every use of a key that came from it, says KEYSTEAD_E_CLOSED. Closing again does nothing. The client is still
 /// to be freed. Blocks on files only.
 ///
-/// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if the last record could not be written (the
-/// client is closed all the same); INTERNAL.
+/// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if records could not be written and the configuration
+/// refuses unlogged work (the client is closed all the same); INTERNAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_close(
     client: *const keystead_client,

@@ -92,6 +92,7 @@ fn with_client<T>(config: Option<&Path>, command: impl FnOnce(&Client) -> Result
     };
     let client = Client::open(config.ok_or_else(missing)?)?;
     let result = command(&client);
-    client.close()?;
-    result
+    let closed = client.close();
+    // What the command failed for says more.
+    result.and_then(|result| closed.map(|()| result))
 }
