@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -259,7 +260,8 @@ impl Parts {
             drop(self.woken.wait_timeout_while(waiting, pause, still_open));
             if !self.closed.load(Ordering::Acquire) {
                 self.record(&expiry.news(config::now()));
-                self.keys.refresh_due();
+                // A fault with one key must not let all others go stale. The panic hook has told of it.
+                let _ = catch_unwind(AssertUnwindSafe(|| self.keys.refresh_due()));
             }
         }
     }
