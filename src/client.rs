@@ -169,7 +169,7 @@ impl Client {
         Ok(Status {
             client: parts.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            memory_tier: slot::tier().map(|tier| format!("{tier:?}").to_lowercase()),
+            memory_tier: slot::tier().map(|tier| tier.to_string()),
             cache: CacheStatus { keys, hits, misses },
             servers: parts.cluster.servers().iter().map(ServerStatus::of).collect(),
         })
@@ -332,7 +332,7 @@ pub struct Status {
     pub client: String,
     /// The library's version.
     pub version: &'static str,
-    /// The protection of the memory that keys are in; absent before the first key.
+    /// The protection of the memory that keys are in, `memfd_secret` or `mlock`; absent before the first key.
     pub memory_tier: Option<String>,
     pub cache: CacheStatus,
     pub servers: Vec<ServerStatus>,
