@@ -6,9 +6,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use once_cell::sync::OnceCell;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// The effective user of this process.
 pub fn effective_user() -> u32 {
@@ -158,10 +156,14 @@ pub struct ProcessStamp(u64);
 
 impl ProcessStamp {
     /// The stamp of the process that calls: never zero, and another one in every child.
+    #[inline]
     pub fn current() -> ProcessStamp {
-        static PAGE: OnceCell<&'static AtomicU64> = OnceCell::new();
-        match PAGE.get_or_init(stamp_page).load(Ordering::Acquire) {
-            0 => ProcessStamp::draw(PAGE.get_or_init(stamp_page)),
+        // Not a lock: a child that was forked while another thread held it would wait for ever.
+        static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(std::ptr::null_mut());
+        // SAFETY: what is stored there is never unmapped and is a valid AtomicU64.
+        let page = unsafe { PAGE.load(Ordering::Acquire).as_ref() }.unwrap_or_else(|| share_stamp_page(&PAGE));
+        match page.load(Ordering::Acquire) {
+            0 => ProcessStamp::draw(page),
             stamp => ProcessStamp(stamp),
         }
     }
@@ -184,24 +186,37 @@ impl ProcessStamp {
     }
 }
 
-fn stamp_page() -> &'static AtomicU64 {
-    // SAFETY: asks for a fresh private page; the result is checked before use and never unmapped, so
-    // that the reference stays valid; a zeroed page is a valid AtomicU64.
-    unsafe {
-        let size = libc::sysconf(libc::_SC_PAGESIZE) as usize;
-        let page = libc::mmap(
-            std::ptr::null_mut(),
-            size,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        );
-        assert!(page != libc::MAP_FAILED, "a page of memory for the fork stamp");
-        let emptied = libc::madvise(page, size, libc::MADV_WIPEONFORK);
-        assert!(emptied == 0, "Linux 4.14 or newer, whose MADV_WIPEONFORK tells a child from its parent");
-        &*page.cast::<AtomicU64>()
-    }
+/// Maps the page, unless another thread was first.
+#[cold]
+fn share_stamp_page(shared: &AtomicPtr<AtomicU64>) -> &'static AtomicU64 {
+    let fresh = stamp_page();
+    let page = match shared.compare_exchange(std::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => fresh,
+        Err(first) => {
+            // SAFETY: the mapping was just made, and nobody else knows of it.
+            unsafe { libc::munmap(fresh.cast(), page_size()) };
+            first
+        }
+    };
+    // SAFETY: what is shared is never unmapped, and a page of zeros is a valid AtomicU64.
+    unsafe { &*page }
+}
+
+fn stamp_page() -> *mut AtomicU64 {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: asks for a fresh private page.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), page_size(), protection, flags, -1, 0) };
+    assert!(page != libc::MAP_FAILED, "a page of memory for the fork stamp");
+    // SAFETY: the page is ours.
+    let emptied = unsafe { libc::madvise(page, page_size(), libc::MADV_WIPEONFORK) };
+    assert!(emptied == 0, "Linux 4.14 or newer, whose MADV_WIPEONFORK tells a child from its parent");
+    page.cast()
+}
+
+/// The size of a page, in bytes.
+pub fn page_size() -> usize {
+    // SAFETY: sysconf reads a constant of the system.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::ptr::{NonNull, null_mut};
 use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE};
 use serde::Serialize;
 
+pub use crate::platform::page_size;
+
 /// Which protection the slots have on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Tier {
@@ -27,12 +29,6 @@ impl std::fmt::Display for Tier {
             Tier::Locked => "mlock",
         })
     }
-}
-
-/// The size of a page, in bytes.
-pub fn page_size() -> usize {
-    // SAFETY: sysconf reads a constant of the system.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
 }
 
 /// How many bytes this process may lock; `None` where there is no limit. A process with CAP_IPC_LOCK is not held to it.
