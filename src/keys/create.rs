@@ -160,11 +160,11 @@ impl Keys {
                 }
                 Err(unserved) => return Err(unserved),
             };
-            // Only the server that may have made it can say whether it did.
-            match self.cluster.call_on(server, &locate, subject(id), self.cluster.turn(server, deadline)) {
+            // Only the server that may have made it can say whether it did. What it locates need not be of that name.
+            match self.look_at(server, &locate, subject(id), deadline) {
                 Ok(found) => {
-                    if let Some(identifier) = found.into_iter().next() {
-                        return Ok(Some(Made { identifier, server }));
+                    if let Some(found) = found.into_iter().find(|found| found.id == *id) {
+                        return Ok(Some(Made { identifier: found.identifier, server }));
                     }
                     if tries == 0 {
                         return Err(Unserved { error, lost_on: None });
@@ -184,8 +184,12 @@ impl Keys {
             std::thread::sleep(PAUSE.min(deadline.remaining().unwrap_or_default()));
             rivals = self.rivals(id, scope, ours, deadline)?;
         }
+        let is_open = |made: &&Made| {
+            rivals.iter().any(|found| found.identifier == made.identifier && found.state == State::PreActive)
+        };
+        let ours_is_open = made.filter(is_open);
         let winner = winner(rivals).ok_or_else(|| vanished(id))?;
-        if let Some(made) = made
+        if let Some(made) = ours_is_open
             && made.identifier != winner.identifier
         {
             self.destroy_loser(id, made, deadline);

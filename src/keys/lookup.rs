@@ -130,9 +130,7 @@ impl Keys {
     pub(super) fn look_around(&self, locate: &Locate<'_>, about: Subject<'_>, deadline: Deadline) -> View {
         let mut view = View::default();
         for server in 0..self.cluster.servers().len() {
-            let turn = self.cluster.turn(server, deadline);
-            let located = self.cluster.call_on(server, locate, about, turn);
-            match located.and_then(|identifiers| self.describe(server, &identifiers, about.name, turn)) {
+            match self.look_at(server, locate, about, deadline) {
                 Ok(found) => view.found.extend(found),
                 Err(failure) => {
                     view.unasked.push(server);
@@ -142,6 +140,19 @@ impl Keys {
         }
         view.found = without_losers(furthest(view.found));
         view
+    }
+
+    /// Locates and describes objects on one server.
+    pub(super) fn look_at(
+        &self,
+        server: usize,
+        locate: &Locate<'_>,
+        about: Subject<'_>,
+        deadline: Deadline,
+    ) -> std::result::Result<Vec<Found>, Failure> {
+        let turn = self.cluster.turn(server, deadline);
+        let identifiers = self.cluster.call_on(server, locate, about, turn)?;
+        self.describe(server, &identifiers, about.name, turn)
     }
 
     /// Asks the server that located the objects what they are, and keeps those that carry `name` (any if empty).
