@@ -24,7 +24,8 @@ pub(super) fn is_due(rotation: &Rotation, size: u64, written: io::Result<SystemT
     by_size || by_time() == Some(true)
 }
 
-/// Puts the file aside and removes the oldest of those that are more than `keep`. Returns its new path.
+/// Puts the file aside and removes the oldest of those that are more than `keep`, so far as the system lets us: the
+/// next rotation tries again. Returns its new path.
 pub(super) fn rotate(rotation: &Rotation, file: &Path, last_serial: u64) -> io::Result<PathBuf> {
     let mut aside = file.to_owned().into_os_string();
     aside.push(format!(".{last_serial}"));
@@ -34,9 +35,9 @@ pub(super) fn rotate(rotation: &Rotation, file: &Path, last_serial: u64) -> io::
     }
     fs::rename(file, &aside)?;
     if let Some(keep) = rotation.keep {
-        let mut older = put_aside(file)?;
+        let mut older = put_aside(file).unwrap_or_default();
         older.sort_by_key(|(serial, _)| std::cmp::Reverse(*serial));
-        older.iter().skip(keep as usize).try_for_each(|(_, path)| fs::remove_file(path))?;
+        older.iter().skip(keep as usize).for_each(|(_, path)| drop(fs::remove_file(path)));
     }
     Ok(aside)
 }
