@@ -6,7 +6,9 @@ use std::mem::needs_drop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Mutex, MutexGuard};
+
+use once_cell::sync::OnceCell;
 
 pub use super::pages::Tier;
 use super::{pages, scrub};
@@ -101,7 +103,7 @@ impl<T: Send + Sync> Drop for Slot<T> {
     }
 }
 
-/// The tier in force, once a slot was made.
+/// The tier in force, once a slot was asked for.
 pub fn tier() -> Option<Tier> {
     Arena::of_this_process().tier.get().copied()
 }
@@ -109,7 +111,7 @@ pub fn tier() -> Option<Tier> {
 /// All slots of one process. Never freed: slots refer to it, and those of a parent outlive the fork in its children.
 struct Arena {
     stamp: ProcessStamp,
-    tier: OnceLock<Tier>,
+    tier: OnceCell<Tier>,
     free: Mutex<FreeList>,
 }
 
@@ -127,7 +129,7 @@ unsafe impl Send for Vacant {}
 
 impl Arena {
     fn new() -> Arena {
-        Arena { stamp: ProcessStamp::current(), tier: OnceLock::new(), free: Mutex::default() }
+        Arena { stamp: ProcessStamp::current(), tier: OnceCell::new(), free: Mutex::default() }
     }
 
     /// A forked child makes an arena of its own: the parent's memory is absent from it, and the parent's lock
@@ -173,19 +175,15 @@ impl Arena {
         self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Adds the largest chunk that the kernel grants. The tier of the first is kept for all.
+    /// Adds the largest chunk that the kernel grants. The tier is chosen once, for all of them.
     fn grow(&self, free: &mut FreeList) -> io::Result<()> {
-        let tier = match self.tier.get() {
-            Some(tier) => *tier,
-            None => pages::best_tier()?,
-        };
+        let tier = *self.tier.get_or_try_init(pages::best_tier)?;
         let mut refusal = io::Error::from(io::ErrorKind::OutOfMemory);
         for size in CHUNK_SIZES {
             let size = size.next_multiple_of(pages::page_size());
             match pages::map(tier, size) {
                 Ok(start) => {
                     free.add(start, size);
-                    self.tier.get_or_init(|| tier);
                     return Ok(());
                 }
                 Err(error) => refusal = error,
