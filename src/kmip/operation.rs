@@ -320,7 +320,7 @@ fn expect_id(payload: Reader<'_>, id: &str) -> Result<()> {
     if payload.require(tags::UNIQUE_IDENTIFIER)?.text()? == id {
         return Ok(());
     }
-    unexpected(format!("the answer is about another object than {id:?}"))
+    unexpected(format!("the answer is about another object than {id}"))
 }
 
 fn expect_symmetric_key(payload: Reader<'_>) -> Result<()> {
