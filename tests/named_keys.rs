@@ -227,6 +227,38 @@ fn a_key_serves_an_outage_up_to_max_stale_and_comes_back_with_the_servers() {
 }
 
 #[test]
+fn an_outage_longer_than_ttl_holds_up_nobody_who_has_the_key() {
+    let mut servers = KeyServers::start(1);
+    let sections = "[failover]\ndelay = \"500ms\"\nrounds = 3\ndeadline = \"10s\"\n[cache]\nttl = \"400ms\"";
+    let client = Client::open(&configured(&servers, "outage.conf", sections)).unwrap();
+    let old = encrypt(&client.create_key("customer-1").unwrap().0, b"old", b"");
+    let new = encrypt(&client.rotate_key("customer-1").unwrap(), b"new", b"");
+    let read = |message: &[u8]| client.decrypt(message, b"", "*", &mut [0; 256]).unwrap();
+    read(&old);
+    servers.kill("primary");
+    let log = servers.dir.join("keystead.log");
+    let killed = Instant::now();
+    while !std::fs::read_to_string(&log).unwrap().contains("event=cache.stale") {
+        assert!(killed.elapsed() < Duration::from_secs(10), "nobody noticed the outage");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let start = Instant::now();
+    for _ in 0..20 {
+        assert_eq!((read(&old), read(&new)), (3, 3));
+        client.key("customer-1").unwrap();
+    }
+    // An attempt in vain takes a second.
+    assert!(start.elapsed() < Duration::from_millis(800), "{:?}", start.elapsed());
+
+    servers.restart("primary");
+    let before = servers.count("primary", "GetAttributes");
+    while servers.count("primary", "GetAttributes") == before {
+        assert!(killed.elapsed() < Duration::from_secs(30), "the key was never verified again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_certificate_fault_is_named_at_once_and_not_as_an_outage() {
     let mut servers = KeyServers::start(1);
     for (kind, code) in [

@@ -79,6 +79,11 @@ impl Cluster {
         if is_resting { turn.min(Deadline::after(PROBE)) } else { turn }
     }
 
+    /// How long a call may take.
+    pub fn longest_call(&self) -> Duration {
+        self.failover.deadline
+    }
+
     /// The deadline of a call that starts now.
     pub fn deadline(&self) -> Deadline {
         Deadline::after(self.failover.deadline)

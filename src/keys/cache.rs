@@ -37,6 +37,10 @@ impl Cache {
         Some(key)
     }
 
+    pub fn is_followed(&self, id: &KeyId) -> bool {
+        self.read().named.get(&id.name).is_some_and(|key| key.handle().follows(id))
+    }
+
     pub fn all_named(&self) -> Vec<Key> {
         self.read().named.values().cloned().collect()
     }

@@ -166,6 +166,10 @@ impl Handle {
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
         self.current.load().as_ref().is_some_and(|version| version.is_verified_within(limit))
     }
+
+    pub(super) fn follows(&self, id: &KeyId) -> bool {
+        self.current.load().as_ref().is_some_and(|version| version.id() == id)
+    }
 }
 
 impl Version {
@@ -210,6 +214,10 @@ impl Version {
 
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
         u128::from(now().saturating_sub(self.verified.load(Ordering::Relaxed))) < limit.as_nanos()
+    }
+
+    pub(super) fn is_used_within(&self, limit: Duration) -> bool {
+        u128::from(now().saturating_sub(self.used())) < limit.as_nanos()
     }
 
     pub(super) fn touch(&self) {

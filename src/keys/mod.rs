@@ -13,6 +13,8 @@ mod lifecycle;
 mod lookup;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use create::Creation;
 pub use handle::Key;
@@ -30,6 +32,9 @@ use flight::Flights;
 use handle::Version;
 pub use lookup::Found;
 
+/// So much longer than a whole call an outage is believed to last: until the background refresh has tried again.
+const OUTAGE: Duration = Duration::from_secs(10);
+
 /// The keys of a client.
 pub struct Keys {
     cluster: Arc<Cluster>,
@@ -39,6 +44,8 @@ pub struct Keys {
     newest_flights: Flights<String, Key>,
     version_flights: Flights<KeyId, Arc<Version>>,
     create_flights: Flights<String, (Key, Creation)>,
+    /// Until when, in coarse nanoseconds, it is left to the background refresh to find out whether a server answers again.
+    outage_until: AtomicU64,
 }
 
 impl Keys {
@@ -52,13 +59,15 @@ impl Keys {
             newest_flights: Flights::default(),
             version_flights: Flights::default(),
             create_flights: Flights::default(),
+            outage_until: AtomicU64::new(0),
         }
     }
 
-    /// The handle that follows `name`. Blocks on the network unless the key is cached and verified within `ttl`.
+    /// The handle that follows `name`. Blocks on the network unless the key is cached and verified within `ttl`, or
+    /// within `max_stale` while no server answers.
     pub fn named(&self, name: &str) -> Result<Key> {
         if let Some(key) = self.cache.named(name)
-            && key.handle().is_verified_within(self.limits.ttl)
+            && self.is_good(&key)
         {
             self.cache.count_hit();
             return Ok(key);
@@ -66,7 +75,7 @@ impl Keys {
         check_name(name)?;
         self.cache.count_miss();
         self.newest_flights.once(name.to_owned(), || match self.cache.named(name) {
-            Some(key) if key.handle().is_verified_within(self.limits.ttl) => Ok(key),
+            Some(key) if self.is_good(&key) => Ok(key),
             Some(key) => self.refresh(&key).map(|()| key),
             None => self.fetch_newest(name),
         })
@@ -105,13 +114,22 @@ impl Keys {
     }
 
     /// Verifies every cached key whose last verification is older than three quarters of `ttl`, so that a
-    /// handle in use never waits and never goes stale while a server answers. Blocks.
+    /// handle in use never waits and never goes stale while a server answers. So it does with the older versions that
+    /// were used lately. Blocks.
     pub fn refresh_due(&self) {
         for key in self.cache.all_named() {
             if !key.handle().is_verified_within(self.limits.ttl / 4 * 3) {
                 let name = key.name().to_owned();
                 // Failures are recorded where they happen; the key goes on until `max_stale`.
                 let _ = self.newest_flights.once(name, || self.refresh(&key).map(|()| key.clone()));
+            }
+        }
+        for version in self.cache.all_versions() {
+            let is_due =
+                !version.is_verified_within(self.limits.ttl / 4 * 3) && version.is_used_within(self.limits.ttl);
+            if is_due && !self.is_followed(version.id()) {
+                let id = version.id();
+                let _ = self.version_flights.once(id.clone(), || self.verify_version(id, Some(version.clone())));
             }
         }
     }
@@ -144,33 +162,56 @@ impl Keys {
 
     fn version(&self, id: &KeyId) -> Result<Arc<Version>> {
         if let Some(version) = self.cache.version(id)
-            && (version.is_verified_within(self.limits.ttl) || self.is_followed(id))
+            && (self.is_fresh(&version) || self.is_followed(id))
         {
             self.cache.count_hit();
             return Ok(version);
         }
         self.cache.count_miss();
-        self.version_flights.once(id.clone(), || {
-            let deadline = self.cluster.deadline();
-            let known = self.cache.version(id);
-            match (self.find_version(id, deadline), known) {
-                (Ok(found), Some(version)) if version.identifier() == found.identifier => {
-                    version.verify(found.state);
-                    Ok(version)
-                }
-                (Ok(found), _) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
-                (Err(error), Some(version)) if is_outage(&error) => {
-                    self.tell_stale(id, &error);
-                    Ok(version)
-                }
-                (Err(error), _) => Err(error),
+        self.version_flights.once(id.clone(), || self.verify_version(id, self.cache.version(id)))
+    }
+
+    fn verify_version(&self, id: &KeyId, known: Option<Arc<Version>>) -> Result<Arc<Version>> {
+        let deadline = self.cluster.deadline();
+        match (self.noting_outages(self.find_version(id, deadline)), known) {
+            (Ok(found), Some(version)) if version.identifier() == found.identifier => {
+                version.verify(found.state);
+                Ok(version)
             }
-        })
+            (Ok(found), _) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
+            (Err(error), Some(version)) if is_outage(&error) => {
+                self.tell_stale(id, &error);
+                Ok(version)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn is_good(&self, key: &Key) -> bool {
+        key.handle().current().is_some_and(|version| self.is_fresh(&version))
+    }
+
+    /// Whether a version need not be verified before it is used. In an outage nobody waits for an attempt that is in vain.
+    fn is_fresh(&self, version: &Version) -> bool {
+        let is_outage = || now() < self.outage_until.load(Ordering::Relaxed);
+        version.is_verified_within(self.limits.ttl) || is_outage() && version.check_stale().is_ok()
+    }
+
+    /// Remembers whether any server answers.
+    fn noting_outages<T>(&self, outcome: Result<T>) -> Result<T> {
+        let until = match &outcome {
+            Err(error) if error.code().is_transport() => {
+                now().saturating_add((self.cluster.longest_call() + OUTAGE).as_nanos() as u64)
+            }
+            _ => 0,
+        };
+        self.outage_until.store(until, Ordering::Relaxed);
+        outcome
     }
 
     /// Whether a handle follows this very version, so that the background refresh keeps it verified.
     fn is_followed(&self, id: &KeyId) -> bool {
-        self.cache.named(&id.name).and_then(|key| key.handle().current()).is_some_and(|version| version.id() == id)
+        self.cache.is_followed(id)
     }
 
     fn fetch_newest(&self, name: &str) -> Result<Key> {
@@ -191,7 +232,7 @@ impl Keys {
         let handle = key.handle();
         let Some(current) = handle.current() else { return Err(handle.gone()) };
         let deadline = self.cluster.deadline();
-        match self.find_newest(&current.id().name, deadline) {
+        match self.noting_outages(self.find_newest(&current.id().name, deadline)) {
             Ok(found) if found.id == *current.id() && found.identifier == current.identifier() => {
                 current.verify(found.state);
                 Ok(())
