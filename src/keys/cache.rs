@@ -51,8 +51,13 @@ impl Cache {
         Some(version)
     }
 
+    /// Every version that is in use. Two threads may have fetched one at the same time: then the handle follows another
+    /// object than the one kept by name and version.
     pub fn all_versions(&self) -> Vec<Arc<Version>> {
-        self.read().versions.values().cloned().collect()
+        let contents = self.read();
+        let is_apart = |one: &Arc<Version>| contents.versions.get(one.id()).is_none_or(|kept| !Arc::ptr_eq(kept, one));
+        let followed = contents.named.values().filter_map(|key| key.handle().current());
+        contents.versions.values().cloned().chain(followed.filter(is_apart)).collect()
     }
 
     /// Keeps the version, and makes a handle that follows its name. A handle that is there already stays.
@@ -96,6 +101,10 @@ impl Cache {
     pub fn learn(&self, id: &KeyId, state: State) {
         let mut contents = self.write();
         if let Some(version) = contents.versions.get(id) {
+            version.verify(state);
+        }
+        let followed = contents.named.get(&id.name).and_then(|key| key.handle().current());
+        if let Some(version) = followed.filter(|version| version.id() == id) {
             version.verify(state);
         }
         if state == State::Destroyed {
@@ -192,5 +201,17 @@ mod tests {
         }
         assert!(watched.iter().all(|version| version.upgrade().is_none()), "it is still in memory");
         assert_eq!(cache.counts().0, 0);
+    }
+
+    #[test]
+    fn a_version_that_was_fetched_twice_at_once_is_told_of_its_end_and_quiesced_in_both_places() {
+        let cache = Cache::new(10);
+        let (followed, kept) = (version(1), version(1));
+        let key = cache.insert_named(followed.clone());
+        cache.insert_version(kept.clone());
+        let all = cache.all_versions();
+        assert!([followed, kept].iter().all(|version| all.iter().any(|one| Arc::ptr_eq(one, version))));
+        cache.learn(&KeyId::new("a", 1).unwrap(), State::Deactivated);
+        assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::KeyState);
     }
 }
