@@ -3,12 +3,17 @@
 //! `cargo bench --bench envelope` measures with criterion; `cargo bench --bench envelope -- --ratios` compares with the
 //! limits: both sides of a ratio take turns in short rounds, so that other work on the machine hits both alike.
 
+use std::ffi::CString;
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use keystead::envelope::{Key, KeyId};
+use keystead::ffi::client::{keystead_client_create_key, keystead_client_open};
+use keystead::ffi::key::{keystead_key, keystead_key_encrypt, keystead_key_encrypted_size};
+use keystead::ffi::status::KEYSTEAD_OK;
 use keystead::memory::slot::Slot;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -66,6 +71,36 @@ fn encrypt(key: &Key, n: usize, offset: usize) -> Work<'_> {
     Box::new(move || {
         black_box(key.encrypt(black_box(plaintext.bytes()), b"", out.bytes()).unwrap());
     })
+}
+
+/// The same through the C interface, by the handle that an application holds.
+fn encrypt_from_c<'a>(key: *const keystead_key, n: usize) -> Work<'a> {
+    let mut plaintext = Aligned::new(n, 0);
+    // SAFETY: the caller keeps the handle until the work is done.
+    let size = unsafe { keystead_key_encrypted_size(key, n) };
+    let mut out = Aligned::new(size, 0);
+    Box::new(move || {
+        let (plaintext, out, mut filled) = (black_box(plaintext.bytes()), out.bytes(), 0);
+        // SAFETY: as above; the buffers are valid for their lengths and do not overlap.
+        let status = unsafe {
+            let (out, capacity) = (out.as_mut_ptr(), out.len());
+            keystead_key_encrypt(key, plaintext.as_ptr(), n, null(), 0, out, capacity, &raw mut filled, null_mut())
+        };
+        assert_eq!((status, black_box(filled)), (KEYSTEAD_OK, size));
+    })
+}
+
+/// A key as an application gets it: from a client, whose configuration `KEYSTEAD_CONFIG` names. `None` without one.
+fn key_from_c() -> Option<*const keystead_key> {
+    let config = CString::new(std::env::var_os("KEYSTEAD_CONFIG")?.into_encoded_bytes()).unwrap();
+    let (mut client, mut key) = (null_mut(), null_mut());
+    // SAFETY: the texts end with a zero byte, and the places for results are valid. Both handles live to the end of the process.
+    let opened = unsafe {
+        keystead_client_open(config.as_ptr(), &raw mut client, null_mut()) == KEYSTEAD_OK
+            && keystead_client_create_key(client, c"0123456789abcdef".as_ptr(), &raw mut key, null_mut()) == KEYSTEAD_OK
+    };
+    assert!(opened, "KEYSTEAD_CONFIG names no configuration with a key server that answers");
+    Some(key)
 }
 
 fn message(key: &Key, n: usize) -> Vec<u8> {
@@ -162,6 +197,10 @@ fn judge(what: &str, value: f64, limit: f64, unit: &str) -> bool {
 
 fn compare_with_the_limits() -> bool {
     let key = key();
+    let key_from_c = key_from_c();
+    if key_from_c.is_none() {
+        println!("not measured: the C interface, which needs a key server (benches/README.md)");
+    }
     let mut all_hold = true;
     for (n, limit) in SIZES {
         let mut works =
@@ -171,6 +210,10 @@ fn compare_with_the_limits() -> bool {
         let [r, e, d] = [ring, encrypt, decrypt].map(|times| median(times.iter().copied()));
         println!("{n} bytes: ring {r:.0} ns, encrypt {e:.0} ns, decrypt {d:.0} ns");
         all_hold &= judge("encrypt / ring", compare(encrypt, ring, |e, r| e / r), limit, "");
+        if let Some(key) = key_from_c {
+            let times = rounds(&mut [ring_seal(n), encrypt_from_c(key, n)]);
+            all_hold &= judge("encrypt from C / ring", compare(&times[1], &times[0], |e, r| e / r), limit, "");
+        }
         all_hold &= judge("decrypt / encrypt", compare(decrypt, encrypt, |d, e| d / e), DECRYPT, "");
         if n <= 1 << 10 {
             let more = compare(new, decrypt, |new, opened| new - opened);
