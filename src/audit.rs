@@ -7,12 +7,13 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::config::Rotation;
+use crate::config::{Audit, Durability, Rotation};
 use crate::error::Result;
-use crate::log::chain::{ChainedFile, Form, Link, Notice};
+use crate::log::chain::{ChainedFile, Form, Link};
 use crate::log::layout::Layout;
-use crate::log::text;
+use crate::log::queue::{Queue, Ticket};
 use crate::log::time::Moment;
+use crate::log::{self, Record, Severity, text};
 
 /// One row.
 #[derive(Clone, Debug, Default)]
@@ -37,10 +38,15 @@ pub struct Row<'a> {
     pub duration: std::time::Duration,
 }
 
-/// An open audit trail.
+/// An open audit trail. A thread of its own writes.
 pub struct AuditTrail {
-    file: ChainedFile<Csv>,
+    queue: Queue,
 }
+
+/// A row's place in the audit trail.
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct Written(Ticket);
 
 impl AuditTrail {
     /// Opens or continues the file; creates it with its header row, mode 0600.
@@ -48,25 +54,66 @@ impl AuditTrail {
     /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened. A full
     /// disk is no error.
     pub fn open(path: &Path) -> Result<AuditTrail> {
-        AuditTrail::open_rotating(path, Rotation::default())
+        let (rotation, durability) = (Rotation::default(), Durability::default());
+        AuditTrail::open_as(&Audit { file: path.to_owned(), rotation, durability })
     }
 
-    /// As [`AuditTrail::open`], for a file that is rotated.
-    pub fn open_rotating(path: &Path, rotation: Rotation) -> Result<AuditTrail> {
-        Ok(AuditTrail { file: ChainedFile::open(path, "the audit trail", rotation, Csv)? })
+    /// As [`AuditTrail::open`], with rotation and durability as configured.
+    pub fn open_as(config: &Audit) -> Result<AuditTrail> {
+        let keeping = (config.rotation, config.durability);
+        let file = ChainedFile::open(&config.file, "the audit trail", keeping, Csv)?;
+        Ok(AuditTrail { queue: Queue::start(file, Some(log::patience(config.durability)))? })
     }
 
-    /// Appends a row, dated now in UTC, before it returns. A failing disk is counted, told by a later row, and never
-    /// fails the caller. In a forked child nothing is written: it opens an audit trail of its own.
+    /// Appends a row, dated now in UTC, and waits until it is in the file. A failing disk is counted, told by a later row,
+    /// and never fails the caller. In a forked child nothing is written: it opens an audit trail of its own.
     pub fn append(&self, row: &Row<'_>) {
-        self.file.append(|_, link, line| push_row(row, link, line));
+        let written = self.queue(row);
+        self.wait(written);
+    }
+
+    /// Puts a row into the queue.
+    pub fn queue(&self, row: &Row<'_>) -> Written {
+        let address = row.ip_address.map(|address| address.to_string()).unwrap_or_default();
+        let port = if row.port == 0 { String::new() } else { row.port.to_string() };
+        let version = row.key_version.map(|version| version.to_string()).unwrap_or_default();
+        let duration = row.duration.as_micros().to_string();
+        let cells: [&str; CELLS] = [
+            row.operation,
+            row.key_server,
+            &address,
+            &port,
+            row.key_name,
+            row.user,
+            if row.succeeded { "success" } else { "failure" },
+            &version,
+            row.identifier,
+            row.state,
+            row.kmip_version,
+            row.result_reason,
+            row.result_message,
+            &duration,
+        ];
+        Written(self.queue.push(ROW, Severity::Info, true, cells.into_iter().map(|cell| ("", cell))))
+    }
+
+    /// Waits until the row is in the file.
+    pub fn wait(&self, written: Written) {
+        self.queue.wait(written.0);
     }
 
     /// Why rows cannot be written, while that lasts. Tries again.
     pub fn failure(&self) -> Option<String> {
-        self.file.failure()
+        self.queue.failure()
     }
 }
+
+/// The event of a row of ours; the chain's own notices have others.
+const ROW: &str = "";
+/// The cells of a row apart from date, time and links.
+const CELLS: usize = 14;
+/// The date stands behind so many of them.
+const BEFORE_DATE: usize = 5;
 
 struct Csv;
 
@@ -75,60 +122,53 @@ impl Form for Csv {
         Layout::Csv
     }
 
-    fn notice(&self, notice: &Notice, link: &Link, line: &mut String) -> usize {
-        let told = notice.fields().iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ");
-        push_row(&Row { operation: notice.event(), result_message: &told, ..Row::default() }, link, line)
+    /// All of the row is hashed.
+    fn record(&self, record: &Record<'_>, moment: Moment, link: &Link, line: &mut String) -> usize {
+        let start = line.len();
+        if record.event == ROW {
+            push_row(record.fields.iter().map(|(_, cell)| cell.as_ref()), moment, line);
+        } else {
+            let told: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            let mut cells = [""; CELLS];
+            let told = told.join(", ");
+            (cells[0], cells[6], cells[12], cells[13]) = (record.event, "failure", &told, "0");
+            push_row(cells.into_iter(), moment, line);
+        }
+        let _ = write!(line, "{:016x},{},{}", link.stream, link.serial, link.previous());
+        start
     }
 }
 
-/// Appends the row up to its last comma. All of it is hashed.
-fn push_row(row: &Row<'_>, link: &Link, line: &mut String) -> usize {
-    let start = line.len();
-    let now = Moment::now().utc();
-    let cells = |line: &mut String, cells: &[&str]| {
-        for cell in cells {
-            push_cell(line, cell);
+/// Appends the row up to its links.
+fn push_row<'a>(cells: impl Iterator<Item = &'a str>, moment: Moment, line: &mut String) {
+    let moment = moment.utc();
+    for (index, cell) in cells.enumerate() {
+        if index == BEFORE_DATE {
+            moment.push_date(line);
+            line.push(',');
+            moment.push_time(line);
             line.push(',');
         }
-    };
-    cells(line, &[row.operation, row.key_server]);
-    let _ = match row.ip_address {
-        Some(address) => write!(line, "{address},"),
-        None => write!(line, ","),
-    };
-    let _ = if row.port == 0 { write!(line, ",") } else { write!(line, "{},", row.port) };
-    cells(line, &[row.key_name]);
-    now.push_date(line);
-    line.push(',');
-    now.push_time(line);
-    line.push(',');
-    cells(line, &[row.user, if row.succeeded { "success" } else { "failure" }]);
-    let _ = match row.key_version {
-        Some(version) => write!(line, "{version},"),
-        None => write!(line, ","),
-    };
-    cells(line, &[row.identifier, row.state, row.kmip_version, row.result_reason, row.result_message]);
-    let _ = write!(line, "{},{:016x},{},{}", row.duration.as_micros(), link.stream, link.serial, link.previous());
-    start
+        push_cell(line, cell);
+        line.push(',');
+    }
 }
 
 /// Appends a cell: quoted where RFC 4180 §2 asks for it, on one line, and never a formula to a spreadsheet.
 fn push_cell(line: &mut String, cell: &str) {
-    let (kept, cut) = text::split(cell);
-    let is_quoted = cut > 0 || kept.contains([',', '"', '\n', '\r']);
+    let is_quoted = cell.contains([',', '"', '\n', '\r']);
     if is_quoted {
         line.push('"');
     }
-    if kept.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         line.push('\'');
     }
-    for c in kept.chars() {
+    for c in cell.chars() {
         match c {
             '"' => line.push_str("\"\""),
             _ => text::push_visible(line, c),
         }
     }
-    text::push_marker(line, cut);
     if is_quoted {
         line.push('"');
     }

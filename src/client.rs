@@ -56,8 +56,7 @@ impl Client {
         let since = config::now();
         let (config, findings) = config::load(path)?;
         let log = Arc::new(Log::open(&config.log, &config.client_name)?);
-        let audit = config.audit.as_deref().map(|path| AuditTrail::open_rotating(path, config.audit_rotation));
-        let audit = audit.transpose()?.map(Arc::new);
+        let audit = config.audit.as_ref().map(AuditTrail::open_as).transpose()?.map(Arc::new);
         let journal = Journal { log, audit };
         let parts = Arc::new(Parts::new(&config, journal)?);
         let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];

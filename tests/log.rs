@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use keystead::Code;
 use keystead::audit::{AuditTrail, Row};
-use keystead::config::{self, OnFailure, Rotation, Target};
+use keystead::config::{self, Target};
 use keystead::log::{Finding, Format, Kind, Level, Log, Record, Report, Severity, catalogue, verify};
 
 const RECORDS: u64 = 12;
@@ -31,8 +31,7 @@ fn open(path: &Path, level: Level) -> Log {
             level,
             format: Format::Syslog,
             target: Some(Target::File(path.to_owned())),
-            rotation: Rotation::default(),
-            on_failure: OnFailure::Continue,
+            ..config::Log::default()
         },
         "orders api",
     )
@@ -69,8 +68,7 @@ fn every_kind() -> Vec<(Folder, PathBuf)> {
             level: Level::Basic,
             format,
             target: Some(Target::File(path.clone())),
-            rotation: Rotation::default(),
-            on_failure: OnFailure::Continue,
+            ..config::Log::default()
         };
         let log = Log::open(&config, "orders api").unwrap();
         (0..RECORDS).for_each(|number| write(&log, number));
@@ -435,8 +433,7 @@ fn files_that_others_could_exchange_or_read_are_refused() {
             level: Level::Basic,
             format: Format::Syslog,
             target: Some(Target::File(path.to_owned())),
-            rotation: Rotation::default(),
-            on_failure: OnFailure::Continue,
+            ..config::Log::default()
         };
         let errors = [Log::open(&config, "x").err().unwrap(), AuditTrail::open(path).err().unwrap()];
         assert!(errors.iter().all(|error| error.code() == Code::FileExposed), "{errors:?}");
@@ -457,8 +454,7 @@ fn files_that_others_could_exchange_or_read_are_refused() {
         level: Level::Basic,
         format: Format::Syslog,
         target: Some(Target::File(folder.path("nowhere/a.log"))),
-        rotation: Rotation::default(),
-        on_failure: OnFailure::Continue,
+        ..config::Log::default()
     };
     let error = Log::open(&config, "x").err().unwrap();
     assert!(error.code() == Code::System && error.message().contains("make its folder"), "{error}");

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use keystead::config::{self, OnFailure, Rotation, Target};
+use keystead::config::{self, Target};
 use keystead::log::{Format, Level, Log, Record, Severity, verify};
 use serde_json::Value;
 
@@ -32,8 +32,7 @@ fn write(format: Format, path: &Path, client: &str, records: &[Fields<'_>]) -> V
         level: Level::Basic,
         format,
         target: Some(Target::File(path.to_owned())),
-        rotation: Rotation::default(),
-        on_failure: OnFailure::Continue,
+        ..config::Log::default()
     };
     let log = Log::open(&config, client).unwrap();
     for fields in records {

@@ -6,13 +6,13 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use keystead::audit::{AuditTrail, Row};
-use keystead::config::{self, OnFailure, Rotation, Target};
+use keystead::config::{self, Rotation, Target};
 use keystead::log::{Format, Level, Log, Record, Report, Severity, verify};
 
 fn open(path: &Path, rotation: Rotation) -> Log {
     let target = Some(Target::File(path.to_owned()));
-    let on_failure = OnFailure::Continue;
-    let config = config::Log { level: Level::Basic, format: Format::Syslog, target, rotation, on_failure };
+    let config =
+        config::Log { level: Level::Basic, format: Format::Syslog, target, rotation, ..config::Log::default() };
     Log::open(&config, "orders").unwrap()
 }
 
@@ -73,7 +73,12 @@ fn as_many_are_kept_as_the_configuration_says_and_nothing_else_is_removed() {
     let path = folder.path().join("audit.csv");
     let others = ["audit.csv.1", "audit.csv.1234567890.gz", "audit.csv.old", "other.csv.1234567890"];
     others.iter().for_each(|name| fs::write(folder.path().join(name), "").unwrap());
-    let audit = AuditTrail::open_rotating(&path, Rotation { size: Some(1024), keep: Some(3), every: None }).unwrap();
+    let audit = AuditTrail::open_as(&config::Audit {
+        file: path.clone(),
+        rotation: Rotation { size: Some(1024), keep: Some(3), every: None },
+        durability: config::Durability::Flush,
+    })
+    .unwrap();
     (0..100).for_each(|_| audit.append(&Row { operation: "Get", succeeded: true, ..Row::default() }));
     assert!(others.iter().all(|name| folder.path().join(name).exists()));
     others.iter().for_each(|name| fs::remove_file(folder.path().join(name)).unwrap());

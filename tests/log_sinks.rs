@@ -10,14 +10,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use keystead::Code;
-use keystead::config::{self, OnFailure, Rotation, Target};
+use keystead::config::{self, OnFailure, Target};
 use keystead::log::{Format, Level, Log, Record, Report, Severity, verify};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn open(target: Target, format: Format, on_failure: OnFailure) -> Log {
     let config =
-        config::Log { level: Level::Basic, format, target: Some(target), rotation: Rotation::default(), on_failure };
+        config::Log { level: Level::Basic, format, target: Some(target), on_failure, ..config::Log::default() };
     Log::open(&config, "orders").unwrap()
 }
 

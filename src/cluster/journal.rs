@@ -13,7 +13,7 @@ use crate::error::{Code, Result};
 use crate::kmip::{
     Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Revoke, Version,
 };
-use crate::log::{Level, Log, Record, Severity, catalogue};
+use crate::log::{Level, Log, Record, Severity, Written, catalogue};
 
 use super::server::Server;
 
@@ -170,15 +170,17 @@ impl Journal {
             result_message: &outcome.message,
             duration: reached.duration,
         };
-        if let Some(audit) = &self.audit {
-            audit.append(&row);
-        }
+        // Both threads write at the same time.
+        let kept = self.audit.as_ref().map(|audit| (audit, audit.queue(&row)));
         if self.log.is_enabled(Level::Basic) {
-            self.log_row(O::EVENT, &row);
+            self.log.wait(self.queue_row(O::EVENT, &row));
+        }
+        if let Some((audit, row)) = kept {
+            audit.wait(row);
         }
     }
 
-    fn log_row(&self, event: &'static str, row: &Row<'_>) {
+    fn queue_row(&self, event: &'static str, row: &Row<'_>) -> Written {
         let address = row.ip_address.map(|ip| ip.to_string()).unwrap_or_default();
         let version = row.key_version.map(|version| version.to_string()).unwrap_or_default();
         let fields = [
@@ -197,7 +199,7 @@ impl Journal {
         ];
         let told: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let severity = if row.succeeded { Severity::Info } else { Severity::Warning };
-        self.event(event, severity, &told);
+        self.log.queue(&Record { event, severity, level: Level::Basic, fields: &told })
     }
 }
 

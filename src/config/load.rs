@@ -9,7 +9,7 @@ use super::origin::{Item, Origin};
 use super::parse::Source;
 use super::schema::{Document, Host, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation};
 use super::tls::{self, TlsItems, TrustItem};
-use super::{Config, Finding, Log, Policy, Secret, Server, Tls, findings};
+use super::{Audit, Config, Finding, Log, Policy, Secret, Server, Tls, findings};
 use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
@@ -44,10 +44,14 @@ impl<'a> Loader<'a> {
                 format: log.format,
                 target: log.target.map(|target| self.source.resolve_target(target.0)),
                 rotation: rotation(log.rotate_size, log.rotate_every, log.rotate_keep),
+                durability: log.durability,
                 on_failure: log.on_failure,
             },
-            audit_rotation: rotation(audit.rotate_size, audit.rotate_every, audit.rotate_keep),
-            audit: audit.file.map(|file| self.source.resolve(&file.0)),
+            audit: audit.file.map(|file| Audit {
+                file: self.source.resolve(&file.0),
+                rotation: rotation(audit.rotate_size, audit.rotate_every, audit.rotate_keep),
+                durability: audit.durability,
+            }),
         };
         self.findings.extend(findings::of(&config, now));
         Ok((config, self.findings))

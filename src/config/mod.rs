@@ -42,8 +42,7 @@ pub struct Config {
     pub cache: Cache,
     pub log: Log,
     /// The CSV audit trail, where configured.
-    pub audit: Option<PathBuf>,
-    pub audit_rotation: Rotation,
+    pub audit: Option<Audit>,
 }
 
 /// Whether the prohibitions on how keys are kept are enforced or only warned of.
@@ -122,7 +121,41 @@ pub struct Log {
     pub target: Option<Target>,
     /// Of a file.
     pub rotation: Rotation,
+    /// Of a file.
+    pub durability: Durability,
     pub on_failure: OnFailure,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            level: Level::Basic,
+            format: Format::Syslog,
+            target: None,
+            rotation: Rotation::default(),
+            durability: Durability::default(),
+            on_failure: OnFailure::Continue,
+        }
+    }
+}
+
+/// The audit trail.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    pub file: PathBuf,
+    pub rotation: Rotation,
+    pub durability: Durability,
+}
+
+/// When a record counts as written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// The system has it: it survives the application.
+    #[default]
+    Flush,
+    /// The disk has it: it survives a power failure.
+    Fsync,
 }
 
 /// When a file is put aside and a new one begun. Never, by default.

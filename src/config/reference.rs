@@ -89,6 +89,9 @@ pub const KEYS: &[KeyDoc] = &[
     doc("log", "rotate_every", DURATION, Means("no time is too long"),
         "The same at the end of each such period since 1970 (UTC), with the first record after it: `\"1d\"` is midnight."),
     doc("log", "rotate_keep", "a number from 1", Means("all are kept"), "How many renamed files are kept; the oldest are removed."),
+    doc("log", "durability", "\"flush\" or \"fsync\"", Is("\"flush\""),
+        "When a record is written to a file: when the system has it, or when the disk has it, which survives a power failure. One call of \
+         fdatasync(2) serves all who wait."),
     doc("log", "on_failure", "\"continue\" or \"refuse\"", Is("\"continue\""),
         "What is done while records cannot be written: the application works on and later records count what was lost, or calls \
          on the client are refused."),
@@ -97,6 +100,7 @@ pub const KEYS: &[KeyDoc] = &[
     doc("audit", "rotate_every", DURATION, Means("no time is too long"),
         "The same at the end of each such period since 1970 (UTC), with the first record after it: `\"1d\"` is midnight."),
     doc("audit", "rotate_keep", "a number from 1", Means("all are kept"), "How many renamed files are kept; the oldest are removed."),
+    doc("audit", "durability", "\"flush\" or \"fsync\"", Is("\"flush\""), "When a row is written: when the system has it, or when the disk has it."),
 ];
 
 const fn doc(

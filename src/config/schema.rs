@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::fingerprint::Fingerprint;
 use super::origin::{Origin, path};
-use super::{Failover, Format, Level, OnFailure, Policy, Rotation, Target};
+use super::{Durability, Failover, Format, Level, OnFailure, Policy, Rotation, Target};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,6 +91,7 @@ pub(super) struct LogSection {
     pub rotate_size: Option<Size>,
     pub rotate_every: Option<PositivePeriod>,
     pub rotate_keep: Option<NonZeroU32>,
+    pub durability: Durability,
     pub on_failure: OnFailure,
 }
 
@@ -101,6 +102,7 @@ pub(super) struct AuditSection {
     pub rotate_size: Option<Size>,
     pub rotate_every: Option<PositivePeriod>,
     pub rotate_keep: Option<NonZeroU32>,
+    pub durability: Durability,
 }
 
 fn strict() -> Policy {
@@ -144,6 +146,7 @@ impl Default for LogSection {
             rotate_size: None,
             rotate_every: None,
             rotate_keep: None,
+            durability: Durability::default(),
             on_failure: OnFailure::Continue,
         }
     }

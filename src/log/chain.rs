@@ -1,8 +1,7 @@
 //! A file of chained records that outlives restarts, rotation, crashes and company.
 //!
-//! The state file beside it (`<file>.state`) says where the chain stands and is locked while a record is written, so
-//! that several processes share one chain. A record is written with one system call before [`ChainedFile::append`]
-//! returns; there is no thread and no queue.
+//! The state file beside it (`<file>.state`) says where the chain stands and is locked while records are written, so
+//! that several processes share one chain. As many records as wait are written with one system call.
 
 #![forbid(unsafe_code)]
 
@@ -10,21 +9,25 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::batch::{self, Batch};
 use super::layout::{Hash, Layout};
 use super::place::{self, Fault};
+use super::queue::{Shared, Writer};
 pub(crate) use super::recover::Notice;
 use super::recover::{self, Found, Known};
 use super::rotation;
 use super::state::{self, Position};
-use crate::config::Rotation;
+use super::time::Moment;
+use super::{Record, Severity, catalogue};
+use crate::config::{Durability, Rotation};
 use crate::error::Result;
-use crate::platform::ProcessStamp;
 
-/// So long a call waits for other processes that write to the same file.
+/// So long other processes that write to the same file are waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// So many bytes are written at once, at most: what a full disk does not take is lost together.
+const CHUNK: u64 = 128 << 10;
 
 /// What a record is given when it is written.
 #[derive(Clone, Copy, Debug)]
@@ -41,34 +44,34 @@ impl Link {
     }
 }
 
-/// How a sink writes what the chain has to say about itself.
-pub(crate) trait Form {
+/// How a sink writes records, its own and what the chain has to say about itself.
+pub(crate) trait Form: Send + 'static {
     fn layout(&self) -> Layout;
 
     /// Appends the line up to what is put before the hash, and returns where in `line` the hashed part begins.
-    fn notice(&self, notice: &Notice, link: &Link, line: &mut String) -> usize;
+    fn record(&self, record: &Record<'_>, moment: Moment, link: &Link, line: &mut String) -> usize;
 }
 
-/// A chained file that is open.
+/// A chained file that is open. One thread has it.
 pub(crate) struct ChainedFile<F> {
     form: F,
     paths: Paths,
-    /// A child shares our descriptors and thereby our lock, so it does not write. Outside the mutex, which another
-    /// thread may have held when the process forked.
-    process: ProcessStamp,
-    writer: Mutex<Writer>,
+    tail: Tail,
 }
 
+/// What a chained file is, apart from what is written to it.
 struct Paths {
     file: PathBuf,
     state: PathBuf,
     /// What it is, for errors.
     what: &'static str,
     rotation: Rotation,
+    durability: Durability,
 }
 
+/// The end of the chain, where it is written.
 #[derive(Default)]
-struct Writer {
+struct Tail {
     file: Option<Opened>,
     state: Option<Opened>,
     /// What we last wrote to the state file, and what it means.
@@ -93,93 +96,89 @@ struct Lost {
 impl<F: Form> ChainedFile<F> {
     /// Opens or makes the file and its state file. `what` names the file in errors. A disk that is full is no error: what
     /// cannot be written is counted.
-    pub fn open(path: &Path, what: &'static str, rotation: Rotation, form: F) -> Result<ChainedFile<F>> {
+    pub fn open(
+        path: &Path,
+        what: &'static str,
+        (rotation, durability): (Rotation, Durability),
+        form: F,
+    ) -> Result<ChainedFile<F>> {
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut state = file.clone().into_os_string();
         state.push(".state");
-        let paths = Paths { file, state: state.into(), what, rotation };
-        let mut writer = Writer::default();
-        let opened = writer.locked(&paths, |writer, state| writer.begin(&paths, form.layout(), state));
+        let paths = Paths { file, state: state.into(), what, rotation, durability };
+        let mut tail = Tail::default();
+        let opened = tail.locked(&paths, |tail, state| tail.begin(&paths, form.layout(), state));
         if let Err(fault) = opened
             && !fault.is_passing()
         {
             return Err(fault.into_error(&paths.file, what));
         }
-        Ok(ChainedFile { form, paths, process: ProcessStamp::current(), writer: Mutex::new(writer) })
-    }
-
-    /// Writes one record: `write` appends the line up to what is put before the hash, and returns where in the line the
-    /// hashed part begins. A record that cannot be written is counted; the next one is preceded by the count.
-    pub fn append(&self, write: impl Fn(&F, &Link, &mut String) -> usize) {
-        if !self.process.is_current() {
-            return;
-        }
-        let outcome = {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            writer.append(&self.paths, &self.form, &write)
-        };
-        // Told after the lock is free: whoever listens may write a record himself.
-        self.tell(outcome);
-    }
-
-    /// Why the last record could not be written, if it still cannot: what is known to be lost is written now.
-    pub fn failure(&self) -> Option<String> {
-        if !self.process.is_current() {
-            return None;
-        }
-        let outcome = {
-            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            writer.lost.as_ref()?;
-            writer.tell_of_loss(&self.paths, &self.form)
-        };
-        let failure = outcome.as_ref().err().map(|fault| fault.to_string());
-        self.tell(outcome.map_err(|_| None));
-        failure
+        Ok(ChainedFile { form, paths, tail })
     }
 
     /// Tells the host what is news.
-    fn tell(&self, outcome: std::result::Result<u64, Option<Fault>>) {
+    fn tell(&self, outcome: &std::result::Result<u64, Fault>, was_failing: bool) {
         let path = self.paths.file.display();
         match outcome {
             Ok(0) => {}
             Ok(count) => ::log::warn!("records are written to {path} again; {count} before were lost"),
-            Err(Some(fault)) => ::log::warn!("a record could not be written to {path}: {fault}"),
-            Err(None) => {}
+            Err(_) if was_failing => {}
+            Err(fault) => ::log::warn!("a record could not be written to {path}: {fault}"),
         }
     }
 }
 
-impl Writer {
-    /// Returns how many records had been lost before, or why this one is, where that is news.
-    fn append<F: Form>(
-        &mut self,
-        paths: &Paths,
-        form: &F,
-        write: &impl Fn(&F, &Link, &mut String) -> usize,
-    ) -> std::result::Result<u64, Option<Fault>> {
-        match self.locked(paths, |writer, state| writer.write(paths, form, Some(write), state)) {
-            Ok(()) => Ok(self.lost.take().map_or(0, |lost| lost.count)),
-            Err(fault) => {
-                let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
-                let (count, reason) = (self.lost.as_ref().map_or(0, |lost| lost.count), fault.to_string());
-                self.lost = Some(Lost { count: count + 1, reason, is_impatient });
-                Err((count == 0).then_some(fault))
+impl<F: Form> Writer for ChainedFile<F> {
+    /// Records that cannot be written are counted; the next one is preceded by the count.
+    fn write(&mut self, batch: &Batch, shared: &Shared) {
+        let mut from = 0;
+        loop {
+            let was_failing = self.tail.lost.is_some();
+            if batch.is_empty() && !was_failing {
+                return shared.set_failure(None);
+            }
+            let (taken, outcome) = self.tail.append(&self.paths, &self.form, batch, from);
+            self.tell(&outcome, was_failing);
+            shared.set_failure(outcome.err().map(|fault| fault.to_string()));
+            from += taken;
+            if from >= batch.len() {
+                return;
             }
         }
     }
 
-    /// Writes what is known to be lost, and returns how many records that were.
-    fn tell_of_loss<F: Form>(&mut self, paths: &Paths, form: &F) -> std::result::Result<u64, Fault> {
-        let nothing: Option<&fn(&F, &Link, &mut String) -> usize> = None;
-        self.locked(paths, |writer, state| writer.write(paths, form, nothing, state))?;
-        Ok(self.lost.take().map_or(0, |lost| lost.count))
+    fn retries(&self) -> bool {
+        true
+    }
+}
+
+impl Tail {
+    /// Writes records from `from` on, as many as go into one write. Returns how many these are, and how many had been lost
+    /// before, or why these are.
+    fn append<F: Form>(
+        &mut self,
+        paths: &Paths,
+        form: &F,
+        batch: &Batch,
+        from: usize,
+    ) -> (usize, std::result::Result<u64, Fault>) {
+        let mut taken = batch.len() - from;
+        match self.locked(paths, |tail, state| tail.write(paths, form, (batch, from), &mut taken, state)) {
+            Ok(()) => (taken, Ok(self.lost.take().map_or(0, |lost| lost.count))),
+            Err(fault) => {
+                let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
+                let count = self.lost.as_ref().map_or(0, |lost| lost.count) + taken as u64;
+                self.lost = Some(Lost { count, reason: fault.to_string(), is_impatient });
+                (taken, Err(fault))
+            }
+        }
     }
 
     /// Does something while no other process does. `work` is given the state file.
     fn locked(
         &mut self,
         paths: &Paths,
-        work: impl FnOnce(&mut Writer, &File) -> std::result::Result<(), Fault>,
+        work: impl FnOnce(&mut Tail, &File) -> std::result::Result<(), Fault>,
     ) -> std::result::Result<(), Fault> {
         let patience = if self.lost.as_ref().is_some_and(|lost| lost.is_impatient) { Duration::ZERO } else { PATIENCE };
         let state = self.lock_state(paths, patience)?;
@@ -213,17 +212,19 @@ impl Writer {
         match layout.header() {
             Some(header) if found.position.offset == 0 && found.notices.is_empty() => {
                 let lines = format!("{header}{}", layout.line_end());
-                self.put(&lines, found.position, state)
+                self.put(&lines, found.position, paths.durability, state)
             }
             _ => Ok(()),
         }
     }
 
+    /// Writes the records of a batch from an index on; `taken` becomes how many of them.
     fn write<F: Form>(
         &mut self,
         paths: &Paths,
         form: &F,
-        write: Option<&impl Fn(&F, &Link, &mut String) -> usize>,
+        (batch, from): (&Batch, usize),
+        taken: &mut usize,
         state: &File,
     ) -> std::result::Result<(), Fault> {
         let layout = form.layout();
@@ -241,12 +242,22 @@ impl Writer {
             notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
         }
         for notice in &notices {
-            push_record(&mut lines, &mut position, layout, |link, line| form.notice(notice, link, line));
+            let (event, fields, now) = (notice.event(), notice.fields(), Moment::now());
+            let severity = catalogue::find(event).map_or(Severity::Warning, |event| event.severity);
+            let record = batch::record(event, severity, &fields);
+            push_record(&mut lines, &mut position, layout, |link, line| form.record(&record, now, link, line));
         }
-        if let Some(write) = write {
-            push_record(&mut lines, &mut position, layout, |link, line| write(form, link, line));
+        let room = paths.rotation.size.map_or(CHUNK, |size| CHUNK.min(size.saturating_sub(position.offset)));
+        let mut fields = Vec::new();
+        let mut next = from;
+        while next < batch.len() && (next == from || (lines.len() as u64) < room) {
+            let (moment, event, severity) = batch.read(next, &mut fields);
+            let record = batch::record(event, severity, &fields);
+            push_record(&mut lines, &mut position, layout, |link, line| form.record(&record, moment, link, line));
+            next += 1;
         }
-        let outcome = self.put(&lines, position, state);
+        *taken = next - from;
+        let outcome = self.put(&lines, position, paths.durability, state);
         self.lines = lines;
         outcome
     }
@@ -275,6 +286,10 @@ impl Writer {
     fn open_file(&mut self, paths: &Paths) -> std::result::Result<u64, Fault> {
         let file = Opened::new(place::open(&paths.file, paths.what, true)?)?;
         let size = file.file.metadata()?.len();
+        if let (0, Durability::Fsync, Some(folder)) = (size, paths.durability, paths.file.parent()) {
+            // So that a power failure does not take the file's name.
+            File::open(folder)?.sync_all()?;
+        }
         self.file = Some(file);
         Ok(size)
     }
@@ -306,9 +321,18 @@ impl Writer {
     }
 
     /// Writes the lines, and then the state. `position` is what it is behind the last line, except for its offset.
-    fn put(&mut self, lines: &str, mut position: Position, state: &File) -> std::result::Result<(), Fault> {
+    fn put(
+        &mut self,
+        lines: &str,
+        mut position: Position,
+        durability: Durability,
+        state: &File,
+    ) -> std::result::Result<(), Fault> {
         let file = &self.file.as_ref().expect("`find` opened it").file;
         write_whole(file, lines.as_bytes(), position.offset)?;
+        if durability == Durability::Fsync {
+            file.sync_data()?;
+        }
         position.offset += lines.len() as u64;
         let line = position.encode();
         // Should this fail, the file itself tells the next writer how far the chain went.

@@ -42,10 +42,8 @@ fn name_of(field: &'static str) -> &'static str {
 }
 
 fn push_pair(line: &mut String, key: &str, value: &str) {
-    let (kept, cut) = text::split(value);
-    let _ = write!(line, "\t{key}=");
-    kept.chars().for_each(|c| text::push_visible(line, c));
-    text::push_marker(line, cut);
+    line.extend(["\t", key, "="]);
+    value.chars().for_each(|c| text::push_visible(line, c));
 }
 
 /// What the header said when it was written.

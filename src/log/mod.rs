@@ -4,16 +4,18 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod batch;
 pub mod catalogue;
 mod cef;
 pub(crate) mod chain;
+mod collector;
 mod header;
 mod key_value;
 pub(crate) mod layout;
 mod leef;
 mod parts;
 mod place;
-mod queue;
+pub(crate) mod queue;
 mod recover;
 mod report;
 mod rotation;
@@ -26,14 +28,15 @@ mod verify;
 mod view;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use crate::config::{Durability, OnFailure, Target};
 pub use crate::config::{Format, Level};
-use crate::config::{OnFailure, Target};
 use crate::error::{Code, Error, Result};
 use chain::ChainedFile;
-use queue::Queue;
+use collector::Collector;
+use queue::{Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
-use time::Moment;
 pub use time::utc;
 pub use verify::verify;
 use view::View;
@@ -77,17 +80,27 @@ impl Severity {
     }
 }
 
-/// An open log. Records for a file are written before [`Log::write`] returns, others by a thread of the log.
-pub struct Log {
-    level: Level,
-    on_failure: OnFailure,
-    sink: Option<Sink>,
+/// So long a caller waits for a file that takes nothing.
+pub(crate) const fn patience(durability: Durability) -> Duration {
+    match durability {
+        Durability::Flush => Duration::from_secs(1),
+        // A busy disk may need that long, and a record is not acknowledged before it is kept.
+        Durability::Fsync => Duration::from_secs(30),
+    }
 }
 
-enum Sink {
-    File(Box<ChainedFile<View>>),
-    Queue(Queue),
+/// An open log. A thread of its own writes; callers wait for what is kept in a file.
+pub struct Log {
+    /// `None` where there is no target.
+    level: Level,
+    on_failure: OnFailure,
+    queue: Option<Queue>,
 }
+
+/// A record's place in the log.
+#[derive(Clone, Copy)]
+#[must_use]
+pub struct Written(Option<Ticket>);
 
 impl Log {
     /// Opens the log: continues the chain in the configured file, or starts one towards another target, for which it does
@@ -97,17 +110,12 @@ impl Log {
     /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened or no
     /// thread be started. A full disk is no error, and neither is a collector that is away.
     pub fn open(config: &crate::config::Log, client_name: &str) -> Result<Log> {
-        let sink = match &config.target {
-            Some(Target::File(path)) if config.level > Level::None => {
-                let view = View::new(config.format, client_name, false);
-                Some(Sink::File(Box::new(ChainedFile::open(path, "the log", config.rotation, view)?)))
-            }
-            Some(target) if config.level > Level::None => {
-                Some(Sink::Queue(Queue::open(target.clone(), config.format, client_name)?))
-            }
+        let queue = match &config.target {
+            Some(target) if config.level > Level::None => Some(open_queue(config, target, client_name)?),
             _ => None,
         };
-        let log = Log { level: config.level, on_failure: config.on_failure, sink };
+        let level = if queue.is_some() { config.level } else { Level::None };
+        let log = Log { level, on_failure: config.on_failure, queue };
         if log.is_enabled(Level::Verbose) {
             log.warn_of_level();
         }
@@ -115,24 +123,38 @@ impl Log {
     }
 
     /// Whether a record of this level would be written: two comparisons.
+    #[inline]
     pub fn is_enabled(&self, level: Level) -> bool {
-        level != Level::None && level <= self.level && self.sink.is_some()
+        level <= self.level && level != Level::None
     }
 
-    /// Writes the record, with serial, previous hash and hash, or puts it into the queue. What a failing disk or a
-    /// collector does not take is counted, told by a later record, and never fails the caller. In a forked child nothing
-    /// is written: it opens a log of its own.
+    /// Writes the record, with serial, previous hash and hash. One of level `basic` is in its file before this returns;
+    /// those of higher levels, and what goes to a collector, are queued. What a failing disk or a collector does not take
+    /// is counted, told by a later record, and never fails the caller. In a forked child nothing is written: it opens a
+    /// log of its own.
     pub fn write(&self, record: &Record<'_>) {
-        if !self.is_enabled(record.level) {
-            return;
-        }
-        match &self.sink {
-            Some(Sink::File(file)) => {
-                let now = Moment::now();
-                file.append(|view, link, line| view.push(record, now, link, line));
+        let written = self.queue(record);
+        self.wait(written);
+    }
+
+    /// Puts the record into the queue.
+    #[inline]
+    pub fn queue(&self, record: &Record<'_>) -> Written {
+        match &self.queue {
+            Some(queue) if self.is_enabled(record.level) => {
+                let is_basic = record.level == Level::Basic;
+                let fields = record.fields.iter().map(|(name, value)| (*name, value.as_ref()));
+                let ticket = queue.push(record.event, record.severity, is_basic, fields);
+                Written(is_basic.then_some(ticket))
             }
-            Some(Sink::Queue(queue)) => queue.push(record),
-            None => {}
+            _ => Written(None),
+        }
+    }
+
+    /// Waits until a record of level `basic` is in its file.
+    pub fn wait(&self, written: Written) {
+        if let (Some(queue), Some(ticket)) = (&self.queue, written.0) {
+            queue.wait(ticket);
         }
     }
 
@@ -144,24 +166,16 @@ impl Log {
         if self.on_failure == OnFailure::Continue {
             return Ok(());
         }
-        let failure = match &self.sink {
-            Some(Sink::File(file)) => file.failure(),
-            Some(Sink::Queue(queue)) => queue.failure(),
-            None => None,
-        };
-        let refused = match failure {
+        let refused = match self.queue.as_ref().and_then(Queue::failure) {
             Some(why) => Some(refusal("log", &why)),
             None => audit_failure().map(|why| refusal("audit trail", &why)),
         };
         refused.map_or(Ok(()), Err)
     }
 
-    /// Waits until a collector has all records, but not longer than `patience`. Returns whether it has.
-    pub fn flush(&self, patience: std::time::Duration) -> bool {
-        match &self.sink {
-            Some(Sink::Queue(queue)) => queue.flush(patience),
-            _ => true,
-        }
+    /// Waits until all records are written, but not longer than `patience`. Returns whether they are.
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.queue.as_ref().is_none_or(|queue| queue.flush(patience))
     }
 
     fn warn_of_level(&self) {
@@ -174,6 +188,16 @@ impl Log {
         let event = catalogue::LOG_LEVEL_WARNING;
         self.write(&Record { event, severity: Severity::Warning, level: Level::Basic, fields: &fields });
     }
+}
+
+fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -> Result<Queue> {
+    let Target::File(path) = target else {
+        let collector = Collector::new(target.clone(), config.format, client_name);
+        return Queue::start(collector.map_err(|error| queue::cannot_start(&error))?, None);
+    };
+    let view = View::new(config.format, client_name, false);
+    let file = ChainedFile::open(path, "the log", (config.rotation, config.durability), view)?;
+    Queue::start(file, Some(patience(config.durability)))
 }
 
 /// Why work is refused while records are not written.

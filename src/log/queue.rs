@@ -1,108 +1,160 @@
-//! Records on their way to a collector: a bounded queue, and one thread that writes.
+//! Records on their way to a file or a collector: a bounded queue, and one thread that writes.
 //!
-//! A collector that is slow or away never holds the application. What finds the queue full is counted, and the count is
-//! a record of its own as soon as there is room. Serials are given when a record is written, so a chain has no gap.
+//! Whatever is slow or away never holds the application. What finds the queue full is counted, and the count is a
+//! record of its own as soon as there is room. The thread takes all that waits at once, so that many records cost one
+//! write and many callers wait for one fdatasync(2). Serials are given when a record is written, so a chain has no gap.
 
 #![forbid(unsafe_code)]
 
-use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::chain::{Form, Link, Notice};
-use super::layout::Hash;
-use super::state::Position;
+use super::Severity;
+use super::batch::Batch;
+use super::catalogue;
+use super::recover::Notice;
 use super::time::Moment;
-use super::transport::Transport;
-use super::view::View;
-use super::{Level, Record, Severity, catalogue, parts, recover};
-use crate::config::{Format, Target};
 use crate::error::{Code, Error, Result};
 use crate::platform::ProcessStamp;
 
-/// So many records wait at most.
-const CAPACITY: usize = 8192;
-/// The first and the longest pause before a collector is tried again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// So long the thread goes on after the log was closed, if records still wait.
+/// So long the thread lets records come together that nobody waits for.
+const GATHER: Duration = Duration::from_millis(20);
+/// So long a collector is tried after the log was closed, if records still wait.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The queue of a log that is open.
-pub(super) struct Queue {
+/// What the thread of a queue does with records.
+pub(crate) trait Writer: Send + 'static {
+    /// Writes them all, or says why not with [`Shared::set_failure`]. An empty batch asks to try again what failed.
+    fn write(&mut self, batch: &Batch, shared: &Shared);
+
+    /// Whether trying again at once may help.
+    fn retries(&self) -> bool {
+        false
+    }
+}
+
+/// The queue of a sink that is open.
+pub(crate) struct Queue {
     shared: Arc<Shared>,
     /// A child has no thread that writes. Outside the mutex, which another thread may have held when the process forked.
     process: ProcessStamp,
+    /// So long callers wait until their record is written. Where there is none, they do not.
+    patience: Option<Duration>,
+    retries: bool,
 }
 
+/// A record's place in the queue.
+#[derive(Clone, Copy)]
+#[must_use]
+pub(crate) struct Ticket(u64);
+
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
     /// There is something to write, or nothing will come any more.
     woken: Condvar,
-    /// Nothing waits any more.
-    drained: Condvar,
+    /// Something was written.
+    written: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    entries: VecDeque<Entry>,
-    /// The thread has one in hand.
-    is_writing: bool,
+    waiting: Batch,
+    /// So many were ever put in, and so many of them were written, or lost for good.
+    pushed: u64,
+    done: u64,
+    thread: Thread,
+    /// Somebody waits for what is in the queue.
+    is_urgent: bool,
+    /// Somebody wants to know whether what failed still does.
+    wants_retry: bool,
+    is_retrying: bool,
+    retried: u64,
     /// Found no room since the last record that told of it.
     dropped: u64,
-    /// Why the collector could not be written to, while that lasts.
+    /// Why records cannot be written, while that lasts.
     failure: Option<String>,
+    /// Somebody waited in vain; nobody else does until the thread comes back.
+    is_stuck: bool,
     closed_at: Option<Instant>,
 }
 
-struct Entry {
-    moment: Moment,
-    event: &'static str,
-    severity: Severity,
-    fields: Vec<(&'static str, Cow<'static, str>)>,
+/// What the thread of a queue does.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Thread {
+    #[default]
+    Writing,
+    /// It lets records come together.
+    Gathering,
+    Asleep,
 }
 
 impl Queue {
-    /// Starts the thread. Waits for no collector.
+    /// Starts the thread. Waits for nothing.
     ///
-    /// Errors: `System` if the system gives no thread or no random numbers.
-    pub fn open(target: Target, format: Format, client: &str) -> Result<Queue> {
-        let failed = |error: io::Error| {
-            let message = format!("the log cannot be started: {error}; free threads or memory for this process");
-            Error::new(Code::System, message)
-        };
+    /// Errors: `System` if the system gives no thread.
+    pub fn start(mut writer: impl Writer, patience: Option<Duration>) -> Result<Queue> {
         let shared = Arc::new(Shared::default());
-        let mut writer = Writer {
-            shared: shared.clone(),
-            limit: Transport::limit(&target, format),
-            view: View::new(format, client, matches!(target, Target::Syslog(_))),
-            transport: Transport::new(target),
-            position: recover::new_chain(0).map_err(failed)?,
+        let (retries, of_thread) = (writer.retries(), shared.clone());
+        let run = move || {
+            let mut batch = Batch::default();
+            while of_thread.take(&mut batch) {
+                writer.write(&batch, &of_thread);
+                of_thread.finish(batch.len());
+                batch.clear();
+            }
         };
-        let thread = std::thread::Builder::new().name("keystead-log".into()).spawn(move || writer.run());
-        thread.map_err(failed)?;
-        Ok(Queue { shared, process: ProcessStamp::current() })
+        let thread = std::thread::Builder::new().name("keystead-log".into()).spawn(run);
+        thread.map_err(|error| cannot_start(&error))?;
+        Ok(Queue { shared, process: ProcessStamp::current(), patience, retries })
     }
 
-    pub fn push(&self, record: &Record<'_>) {
+    /// Puts a record in. `is_urgent`: it is to be written at once, else within some milliseconds. Waits for nothing.
+    #[inline]
+    pub fn push<'a>(
+        &self,
+        event: &'static str,
+        severity: Severity,
+        is_urgent: bool,
+        fields: impl Iterator<Item = (&'static str, &'a str)>,
+    ) -> Ticket {
+        if !self.process.is_current() {
+            return Ticket(0);
+        }
+        let moment = Moment::now();
+        let mut state = self.shared.lock();
+        if state.waiting.is_full() {
+            state.dropped += 1;
+            return Ticket(0);
+        }
+        state.tell_of_loss(moment);
+        state.waiting.push(moment, event, severity, fields);
+        state.pushed += 1;
+        let ticket = Ticket(state.pushed);
+        let wakes = state.wakes(is_urgent);
+        drop(state);
+        if wakes {
+            self.shared.woken.notify_one();
+        }
+        ticket
+    }
+
+    /// Waits until the record is written or lost for good, but not for ever, and not at all where another caller waited
+    /// in vain: a disk that hangs holds the application once.
+    pub fn wait(&self, ticket: Ticket) {
+        let Some(patience) = self.patience else { return };
         if !self.process.is_current() {
             return;
         }
-        let moment = Moment::now();
-        let own = |(name, value): &(&'static str, Cow<'_, str>)| (*name, Cow::Owned(value.clone().into_owned()));
-        let fields = record.fields.iter().map(own).collect();
-        let entry = Entry { moment, event: record.event, severity: record.severity, fields };
-        let mut state = self.shared.lock();
-        if state.entries.len() >= CAPACITY {
-            state.dropped += 1;
-            return;
+        let is_early = |state: &mut State| state.done < ticket.0 && !state.is_stuck;
+        let waited = self.shared.written.wait_timeout_while(self.shared.lock(), patience, is_early);
+        let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            state.is_stuck = true;
+            state.failure = Some(format!("it has taken nothing for {patience:?}"));
+            self.shared.written.notify_all();
         }
-        state.tell_of_loss(moment);
-        state.entries.push_back(entry);
-        drop(state);
-        self.shared.woken.notify_one();
     }
 
     /// Waits until everything was written, but not longer than `patience`. Returns whether it was.
@@ -110,24 +162,39 @@ impl Queue {
         if !self.process.is_current() {
             return false;
         }
-        let state = self.shared.lock();
-        let is_busy = |state: &mut State| state.is_writing || !state.entries.is_empty();
-        let waited = self.shared.drained.wait_timeout_while(state, patience, is_busy);
+        let mut state = self.shared.lock();
+        let pushed = state.pushed;
+        if state.wakes(true) {
+            self.shared.woken.notify_one();
+        }
+        let is_early = |state: &mut State| state.done < pushed;
+        let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Why records do not arrive, while that lasts.
+    /// Why records are not written, while that lasts. Tries again where that may help.
     pub fn failure(&self) -> Option<String> {
         if !self.process.is_current() {
             return None;
         }
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
+        if let (true, true, Some(patience)) = (self.retries, state.failure.is_some() && !state.is_stuck, self.patience)
+        {
+            let retried = state.retried + 1 + u64::from(state.is_retrying);
+            state.wants_retry = true;
+            if state.wakes(true) {
+                self.shared.woken.notify_one();
+            }
+            let is_early = |state: &mut State| state.retried < retried;
+            let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         let full = || (state.dropped > 0).then(|| "the queue is full".to_owned());
         state.failure.clone().or_else(full)
     }
 }
 
-/// Does not wait: the thread writes what it can within [`LINGER`].
+/// Does not wait: the thread writes what it can.
 impl Drop for Queue {
     fn drop(&mut self) {
         if self.process.is_current() {
@@ -141,6 +208,72 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Fills the batch with all that waits, as soon as there is something; `false` once the log is closed and all is
+    /// written.
+    fn take(&self, batch: &mut Batch) -> bool {
+        let mut state = self.lock();
+        let mut has_gathered = false;
+        loop {
+            if state.waiting.is_empty() {
+                state.tell_of_loss(Moment::now());
+            }
+            let is_closed = state.closed_at.is_some();
+            let (is_empty, is_due) = (state.waiting.is_empty(), has_gathered || is_closed || state.is_due());
+            if state.wants_retry || !is_empty && is_due {
+                break;
+            }
+            if is_closed {
+                return false;
+            }
+            state.thread = if is_empty { Thread::Asleep } else { Thread::Gathering };
+            if is_empty {
+                state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                state = self.woken.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+                has_gathered = true;
+            }
+            state.thread = Thread::Writing;
+        }
+        std::mem::swap(batch, &mut state.waiting);
+        state.is_urgent = false;
+        state.is_retrying = std::mem::take(&mut state.wants_retry);
+        true
+    }
+
+    fn finish(&self, count: usize) {
+        let mut state = self.lock();
+        state.done += count as u64;
+        state.retried += u64::from(std::mem::take(&mut state.is_retrying));
+        state.is_stuck = false;
+        drop(state);
+        self.written.notify_all();
+    }
+
+    /// Why the last record could not be written; `None` where it was.
+    pub fn set_failure(&self, failure: Option<String>) {
+        self.lock().failure = failure;
+    }
+
+    /// Counts records that will never be written.
+    pub fn lose(&self, count: u64) {
+        self.lock().dropped += count;
+    }
+
+    /// Whether the log was closed so long ago that the thread has to end.
+    pub fn is_over(&self) -> bool {
+        self.lock().closed_at.is_some_and(|at| at.elapsed() >= LINGER)
+    }
+
+    /// Waits before the next try; not for long once the log is closed.
+    pub fn rest(&self, pause: Duration) {
+        const LAST_PAUSE: Duration = Duration::from_millis(100);
+        let is_open = |state: &mut State| state.closed_at.is_none();
+        let waited = self.woken.wait_timeout_while(self.lock(), pause, is_open);
+        if !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+            std::thread::sleep(LAST_PAUSE);
+        }
+    }
 }
 
 impl State {
@@ -153,114 +286,33 @@ impl State {
         let notice = Notice::Lost { count: std::mem::take(&mut self.dropped), reason };
         let event = notice.event();
         let severity = catalogue::find(event).map_or(Severity::Error, |event| event.severity);
-        let fields = notice.fields().into_iter().map(|(name, value)| (name, Cow::Owned(value.into_owned()))).collect();
-        self.entries.push_back(Entry { moment, event, severity, fields });
+        let fields = notice.fields();
+        self.waiting.push(moment, event, severity, fields.iter().map(|(name, value)| (*name, value.as_ref())));
+        self.pushed += 1;
     }
 
-    fn is_over(&self) -> bool {
-        self.closed_at.is_some_and(|at| at.elapsed() >= LINGER)
-    }
-}
-
-/// What the thread has.
-struct Writer {
-    shared: Arc<Shared>,
-    view: View,
-    transport: Transport,
-    limit: Option<usize>,
-    position: Position,
-}
-
-impl Writer {
-    fn run(&mut self) {
-        while let Some(entry) = self.next() {
-            self.write(&entry);
-        }
+    fn is_due(&self) -> bool {
+        self.is_urgent || self.waiting.is_half_full()
     }
 
-    /// The next entry, as soon as there is one; `None` once the log is closed and all is written.
-    fn next(&self) -> Option<Entry> {
-        let mut state = self.shared.lock();
-        state.is_writing = false;
-        loop {
-            if state.entries.is_empty() {
-                state.tell_of_loss(Moment::now());
-            }
-            if state.is_over() {
-                return None;
-            }
-            if let Some(entry) = state.entries.pop_front() {
-                state.is_writing = true;
-                return Some(entry);
-            }
-            self.shared.drained.notify_all();
-            if state.closed_at.is_some() {
-                return None;
-            }
-            state = self.shared.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn write(&mut self, entry: &Entry) {
-        let link = Link { stream: self.position.stream, serial: super::layout::MAX_SERIAL, previous: [b'0'; 64] };
-        let length = |fields: &[(&'static str, Cow<'_, str>)]| {
-            let mut line = String::new();
-            self.view.push(&entry.record(fields), entry.moment, &link, &mut line);
-            line.len() + self.view.layout().label().len() + 64
+    /// Notes what was put in, and tells whether the thread has to be woken for it.
+    #[inline]
+    fn wakes(&mut self, is_urgent: bool) -> bool {
+        self.is_urgent |= is_urgent;
+        let wakes = match self.thread {
+            Thread::Writing => false,
+            Thread::Gathering => self.is_due(),
+            Thread::Asleep => true,
         };
-        let parts = match self.limit {
-            Some(limit) if length(&entry.fields) > limit => parts::split(&entry.fields, limit, length),
-            _ => return self.deliver(&entry.record(&entry.fields), entry.moment),
-        };
-        for fields in parts {
-            self.deliver(&entry.record(&fields), entry.moment);
+        if wakes {
+            // Whoever comes next need not wake it again.
+            self.thread = Thread::Writing;
         }
-    }
-
-    /// Sends one line, again and again until it is sent, the log is closed, or it never will be.
-    fn deliver(&mut self, record: &Record<'_>, moment: Moment) {
-        let Position { stream, serial, head, .. } = self.position;
-        let link = Link { stream, serial: serial + 1, previous: head.hex() };
-        let mut line = String::new();
-        let start = self.view.push(record, moment, &link, &mut line);
-        let hash = Hash::of(&line.as_bytes()[start..]);
-        line.push_str(self.view.layout().label());
-        hash.push_hex(&mut line);
-        let mut pause = PAUSES.0;
-        loop {
-            match self.transport.send(&line) {
-                Ok(()) => {
-                    (self.position.serial, self.position.head) = (link.serial, hash);
-                    self.shared.lock().failure = None;
-                    return;
-                }
-                Err(error) => {
-                    let mut state = self.shared.lock();
-                    state.failure = Some(error.to_string());
-                    if error.raw_os_error() == Some(libc::EMSGSIZE) || state.is_over() {
-                        state.dropped += 1;
-                        return;
-                    }
-                    self.rest(state, pause);
-                    pause = (pause * 2).min(PAUSES.1);
-                }
-            }
-        }
-    }
-
-    /// Waits before the next try; not for long once the log is closed.
-    fn rest(&self, state: MutexGuard<'_, State>, pause: Duration) {
-        let waited = self.shared.woken.wait_timeout_while(state, pause, |state| state.closed_at.is_none());
-        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        drop(state);
-        if !timeout.timed_out() {
-            std::thread::sleep(PAUSES.0);
-        }
+        wakes
     }
 }
 
-impl Entry {
-    fn record<'a>(&self, fields: &'a [(&'static str, Cow<'a, str>)]) -> Record<'a> {
-        Record { event: self.event, severity: self.severity, level: Level::Basic, fields }
-    }
+pub(super) fn cannot_start(error: &io::Error) -> Error {
+    let message = format!("the log cannot be started: {error}; free threads or memory for this process");
+    Error::new(Code::System, message)
 }

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::catalogue;
 use super::layout::{Hash, Layout, Line};
 use super::state::Position;
+use super::{catalogue, text};
 use crate::platform;
 
 /// As much of a file's end is looked at. What lies further ahead was not written by us just now.
@@ -39,8 +39,10 @@ impl Notice {
     pub fn fields(&self) -> Vec<(&'static str, Cow<'_, str>)> {
         match self {
             Notice::TornTail { bytes } => vec![("bytes", bytes.to_string().into())],
-            Notice::Continued { reason } => vec![("reason", reason.into())],
-            Notice::Lost { count, reason } => vec![("count", count.to_string().into()), ("reason", reason.into())],
+            Notice::Continued { reason } => vec![("reason", text::shortened(reason).into())],
+            Notice::Lost { count, reason } => {
+                vec![("count", count.to_string().into()), ("reason", text::shortened(reason).into())]
+            }
         }
     }
 }

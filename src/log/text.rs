@@ -4,45 +4,56 @@
 
 use std::fmt::Write;
 
-/// A value longer than this is cut, and says by how much; in bytes of UTF-8.
+/// A value longer than this is cut before it is queued, and says by how much; in bytes of UTF-8.
 pub(crate) const MAX_VALUE: usize = 512;
+/// Room for what says so.
+const MARKER: usize = 32;
 
 /// Appends ` name=value`. A value is bare if it consists of visible ASCII without `"`, `\` and `=`, else quoted.
 pub(crate) fn push_field(line: &mut String, name: &str, value: &str) {
-    let (kept, cut) = split(value);
     line.push(' ');
     line.push_str(name);
     line.push('=');
-    if cut == 0 && is_bare(kept) {
-        line.push_str(kept);
+    if is_bare(value) {
+        line.push_str(value);
         return;
     }
     line.push('"');
-    for c in kept.chars() {
+    for c in value.chars() {
         match c {
             '"' => line.push_str("\\\""),
             '\\' => line.push_str("\\\\"),
             _ => push_visible(line, c),
         }
     }
-    push_marker(line, cut);
     line.push('"');
 }
 
-/// The part of the value that is kept, and how many bytes are not.
-pub(crate) fn split(value: &str) -> (&str, usize) {
-    let mut end = value.len().min(MAX_VALUE);
+/// Appends the value, or as much of it as fits and how much is missing.
+#[inline]
+pub(crate) fn push_shortened(out: &mut String, value: &str) {
+    if value.len() <= MAX_VALUE {
+        return out.push_str(value);
+    }
+    let kept = head(value, MAX_VALUE - MARKER);
+    out.push_str(kept);
+    let _ = write!(out, "…(+{} bytes)", value.len() - kept.len());
+}
+
+/// The value as [`push_shortened`] leaves it.
+pub(super) fn shortened(value: &str) -> String {
+    let mut out = String::new();
+    push_shortened(&mut out, value);
+    out
+}
+
+/// The first characters of the value, in at most so many bytes.
+pub(super) fn head(value: &str, bytes: usize) -> &str {
+    let mut end = value.len().min(bytes);
     while !value.is_char_boundary(end) {
         end -= 1;
     }
-    (&value[..end], value.len() - end)
-}
-
-/// Says how much is missing, if anything is.
-pub(crate) fn push_marker(out: &mut String, cut: usize) {
-    if cut > 0 {
-        let _ = write!(out, "…(+{cut} bytes)");
-    }
+    &value[..end]
 }
 
 /// Appends a character, escaped if it is one that a reader would not see or that would break or turn the line.
@@ -105,10 +116,10 @@ mod tests {
 
     #[test]
     fn a_long_value_is_cut_between_characters_and_says_so() {
-        let line = field(&"é".repeat(400));
-        assert!(line.ends_with("é…(+288 bytes)\""), "{line}");
-        let line = field(&format!("x{}", "é".repeat(400)));
-        assert!(line.ends_with("é…(+290 bytes)\""), "{line}");
-        assert_eq!(field(&"x".repeat(512)).len(), 3 + 512);
+        assert_eq!(shortened(&"é".repeat(400)), format!("{}…(+320 bytes)", "é".repeat(240)));
+        assert_eq!(shortened(&format!("x{}", "é".repeat(400))), format!("x{}…(+322 bytes)", "é".repeat(239)));
+        assert_eq!(shortened(&"x".repeat(512)), "x".repeat(512));
+        let longest = shortened(&"é".repeat(1 << 26));
+        assert!(longest.len() <= MAX_VALUE, "{}", longest.len());
     }
 }

@@ -2,11 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::chain::{Form, Link, Notice};
+use super::chain::{Form, Link};
 use super::header::{Head, bare_host};
 use super::layout::Layout;
 use super::time::Moment;
-use super::{Level, Record, Severity, catalogue, cef, key_value, leef};
+use super::{Record, Severity, cef, key_value, leef};
 use crate::config::Format;
 use crate::platform;
 
@@ -34,10 +34,19 @@ impl View {
         let (host, pid) = (bare_host(&platform::host_name()), std::process::id());
         View { format, host, is_local, pid, client: client.to_owned() }
     }
+}
 
-    /// Appends the line up to what is put before the hash, and returns where the hashed part begins. `moment` is when
-    /// it happened.
-    pub fn push(&self, record: &Record<'_>, moment: Moment, link: &Link, line: &mut String) -> usize {
+impl Form for View {
+    fn layout(&self) -> Layout {
+        match self.format {
+            Format::Syslog | Format::Syslog5424 => Layout::KeyValue,
+            Format::Cef => Layout::Cef,
+            Format::Leef => Layout::Leef,
+        }
+    }
+
+    /// `moment` is when it happened.
+    fn record(&self, record: &Record<'_>, moment: Moment, link: &Link, line: &mut String) -> usize {
         let head = Head {
             severity: record.severity,
             moment,
@@ -59,24 +68,6 @@ impl View {
         line.push_str(layout.previous_label());
         line.push_str(link.previous());
         start
-    }
-}
-
-impl Form for View {
-    fn layout(&self) -> Layout {
-        match self.format {
-            Format::Syslog | Format::Syslog5424 => Layout::KeyValue,
-            Format::Cef => Layout::Cef,
-            Format::Leef => Layout::Leef,
-        }
-    }
-
-    fn notice(&self, notice: &Notice, link: &Link, line: &mut String) -> usize {
-        let event = notice.event();
-        let severity = catalogue::find(event).map_or(Severity::Warning, |event| event.severity);
-        let fields = notice.fields();
-        let record = Record { event, severity, level: Level::Basic, fields: &fields };
-        self.push(&record, Moment::now(), link, line)
     }
 }
 
@@ -108,6 +99,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
+    use crate::log::Level;
     use crate::log::header::is_as_written;
     use crate::log::layout::Hash;
 
@@ -118,7 +110,7 @@ mod tests {
         let link = Link { stream: 255, serial: 1_000_000_001, previous: [b'0'; 64] };
         let record = Record { event: "kmip.get", severity: Severity::Warning, level: Level::Basic, fields };
         let mut line = String::new();
-        let start = view.push(&record, Moment::now(), &link, &mut line);
+        let start = view.record(&record, Moment::now(), &link, &mut line);
         let hash = Hash::of(&line.as_bytes()[start..]);
         line.push_str(view.layout().label());
         hash.push_hex(&mut line);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystead::Code;
-use keystead::config::{self, Config, Format, Level, OnFailure, Policy, Target};
+use keystead::config::{self, Config, Durability, Format, Level, OnFailure, Policy, Target};
 
 use crate::site::{Site, ids, minimal};
 
@@ -90,6 +90,8 @@ format = "syslog"
 target = "file:/var/log/keystead/keystead.log"
 [audit]
 file = "audit.csv"
+rotate_keep = 9
+durability = "fsync"
 "#;
     let (config, findings) = site.load(text).unwrap();
     assert_eq!(ids(&findings), Vec::<&str>::new());
@@ -107,7 +109,10 @@ file = "audit.csv"
     assert_eq!((config.cache.ttl, config.cache.max_stale), (Duration::from_secs(3600), Duration::from_secs(86400)));
     assert_eq!((config.cache.max_entries, config.log.level), (7, Level::None));
     assert_eq!(config.log.target, Some(Target::File("/var/log/keystead/keystead.log".into())));
-    assert_eq!(config.audit, Some(site.path("audit.csv")));
+    assert_eq!(config.log.durability, Durability::Flush);
+    let audit = config.audit.as_ref().unwrap();
+    assert_eq!((&audit.file, audit.rotation.keep), (&site.path("audit.csv"), Some(9)));
+    assert_eq!(audit.durability, Durability::Fsync);
     assert!(!format!("{config:?}").contains("horse"));
 }
 

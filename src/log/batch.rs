@@ -1,0 +1,139 @@
+//! Records that wait, side by side in a few long buffers that are used again and again: putting one in allocates nothing.
+
+#![forbid(unsafe_code)]
+
+use std::borrow::Cow;
+
+use super::time::Moment;
+use super::{Level, Record, Severity, text};
+
+/// So many records wait at most, and so many bytes of their values.
+const MAX_RECORDS: usize = 8192;
+const MAX_TEXT: usize = 8 << 20;
+
+/// A field of a record.
+pub(crate) type Field<'a> = (&'static str, Cow<'a, str>);
+
+/// Records in the order they came.
+#[derive(Default)]
+pub(crate) struct Batch {
+    /// The values of all fields.
+    text: String,
+    /// Each field's name, and where in `text` its value ends.
+    fields: Vec<(&'static str, usize)>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    moment: Moment,
+    event: &'static str,
+    severity: Severity,
+    /// Where its fields end.
+    fields: usize,
+    /// Where their values end.
+    text: usize,
+}
+
+impl Batch {
+    /// Puts a record in. Values are cut here: whoever logs a mebibyte does not pay for it.
+    #[inline]
+    pub fn push<'a>(
+        &mut self,
+        moment: Moment,
+        event: &'static str,
+        severity: Severity,
+        fields: impl Iterator<Item = (&'static str, &'a str)>,
+    ) {
+        for (name, value) in fields {
+            text::push_shortened(&mut self.text, value);
+            self.fields.push((name, self.text.len()));
+        }
+        self.entries.push(Entry { moment, event, severity, fields: self.fields.len(), text: self.text.len() });
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= MAX_RECORDS || self.text.len() >= MAX_TEXT
+    }
+
+    /// Whether it is time to write.
+    #[inline]
+    pub fn is_half_full(&self) -> bool {
+        self.entries.len() >= MAX_RECORDS / 2 || self.text.len() >= MAX_TEXT / 2
+    }
+
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.fields.clear();
+        self.entries.clear();
+    }
+
+    /// Collects the fields of the record at `index` in `fields`, and returns when it happened and what it is without them.
+    pub fn read<'a>(&'a self, index: usize, fields: &mut Vec<Field<'a>>) -> (Moment, &'static str, Severity) {
+        let entry = self.entries[index];
+        let before = index.checked_sub(1).map(|before| self.entries[before]);
+        let (first, mut start) = before.map_or((0, 0), |before| (before.fields, before.text));
+        fields.clear();
+        for (name, end) in &self.fields[first..entry.fields] {
+            fields.push((name, Cow::Borrowed(&self.text[start..*end])));
+            start = *end;
+        }
+        (entry.moment, entry.event, entry.severity)
+    }
+}
+
+/// What was read from a batch, as a record.
+pub(crate) fn record<'a>(event: &'static str, severity: Severity, fields: &'a [Field<'a>]) -> Record<'a> {
+    Record { event, severity, level: Level::Basic, fields }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_out_as_they_went_in() {
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            let long = "x".repeat(1 << 20);
+            let all: [&[(&'static str, &str)]; 4] =
+                [&[("a", "1"), ("b", "")], &[], &[("c", "é")], &[("d", long.as_str())]];
+            for fields in all {
+                batch.push(Moment::now(), "kmip.get", Severity::Alert, fields.iter().copied());
+            }
+            let mut read = Vec::new();
+            for (index, fields) in all.iter().enumerate().take(3) {
+                let (_, event, severity) = batch.read(index, &mut read);
+                assert_eq!((event, severity), ("kmip.get", Severity::Alert));
+                assert!(read.iter().map(|(name, value)| (*name, value.as_ref())).eq(fields.iter().copied()));
+            }
+            batch.read(3, &mut read);
+            assert!(read[0].1.len() <= text::MAX_VALUE && read[0].1.ends_with(" bytes)"), "{read:?}");
+            batch.clear();
+        }
+    }
+
+    #[test]
+    fn a_batch_is_bounded_in_records_and_in_bytes() {
+        let mut batch = Batch::default();
+        while !batch.is_full() {
+            batch.push(Moment::now(), "kmip.get", Severity::Info, std::iter::empty());
+        }
+        assert_eq!(batch.len(), MAX_RECORDS);
+        let (mut batch, value) = (Batch::default(), "x".repeat(text::MAX_VALUE));
+        while !batch.is_full() {
+            let fields = (0..100).map(|_| ("a", value.as_str()));
+            batch.push(Moment::now(), "kmip.get", Severity::Info, fields);
+        }
+        assert!(batch.len() < 200, "{}", batch.len());
+    }
+}
