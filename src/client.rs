@@ -362,7 +362,7 @@ pub struct ServerStatus {
 
 impl ServerStatus {
     fn of(server: &Server) -> ServerStatus {
-        let Health { state, address, kmip_version, last_error, latency } = server.health();
+        let Health { state, address, kmip_version, last_error, latency, .. } = server.health();
         let state = match state {
             State::Untried => "untried",
             State::Healthy => "healthy",

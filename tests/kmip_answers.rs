@@ -350,7 +350,7 @@ fn read_all(bytes: &[u8], item: u64) -> bool {
     let _ = Get { id: "key-1" }.read(payload);
     let _ = Locate::default().read(payload);
     let _ = DiscoverVersions.read(payload);
-    let _ = Create { name: "orders/1", group: None }.read(payload);
+    let _ = Create::new("orders/1", None).read(payload);
     let _ = GetAttributes { id: "key-1", names: &[] }.read(payload);
     let _ = Activate { id: "key-1" }.read(payload);
     true

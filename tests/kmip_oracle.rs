@@ -3,12 +3,13 @@
 //! `kmip-protocol` is only ever given bytes that these tests made themselves.
 
 use kmip_protocol::types::common::{
-    AttributeName, AttributeValue, CryptographicAlgorithm, ObjectType, Operation as Code, RevocationReasonCode,
-    UniqueBatchItemID, UniqueIdentifier,
+    AttributeName, AttributeValue, BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, Data, ObjectType,
+    Operation as Code, PaddingMethod, RevocationReasonCode, TagLength, UniqueBatchItemID, UniqueIdentifier,
 };
 use kmip_protocol::types::request::{
     Attribute, Authentication, BatchCount, BatchItem, MaximumResponseSize, ProtocolVersion, ProtocolVersionMajor,
-    ProtocolVersionMinor, RequestHeader, RequestMessage, RequestPayload, RevocationReason, TemplateAttribute,
+    ProtocolVersionMinor, QueryFunction, RequestHeader, RequestMessage, RequestPayload, RevocationReason,
+    TemplateAttribute,
 };
 use kmip_protocol::types::response::{ManagedObject, ResponseMessage, ResponsePayload};
 use zeroize::Zeroizing;
@@ -16,8 +17,8 @@ use zeroize::Zeroizing;
 use keystead::kmip::message::{Credential, Head, MAXIMUM_REPLY, read_reply, write_request};
 use keystead::kmip::ttlv::Writer;
 use keystead::kmip::{
-    Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, Revocation, Revoke, Version,
-    attributes, tags,
+    Activate, Cipher, Create, Decrypt, Destroy, DiscoverVersions, Encrypt, Get, GetAttributes, Locate, Mac, Operation,
+    Padding, Query, Revocation, Revoke, Version, attributes, tags,
 };
 
 const ITEM: u64 = 0x0102_0304_0506_0708;
@@ -45,7 +46,16 @@ fn id() -> Option<UniqueIdentifier> {
 }
 
 fn assert_same<O: Operation>(operation: &O, code: Code, payload: RequestPayload) {
-    for minor in 0..=4 {
+    assert_same_in(operation.since().minor..=4, operation, code, payload);
+}
+
+fn assert_same_in<O: Operation>(
+    minors: std::ops::RangeInclusive<u16>,
+    operation: &O,
+    code: Code,
+    payload: RequestPayload,
+) {
+    for minor in minors {
         assert_eq!(
             ours(operation, Version::new(1, minor), None),
             theirs(code, payload.clone(), minor.into(), None),
@@ -66,7 +76,7 @@ fn create_is_what_another_implementation_writes() {
         Attribute::ObjectGroup("keystead:orders".into()),
     ];
     let payload = RequestPayload::Create(ObjectType::SymmetricKey, TemplateAttribute::unnamed(attributes));
-    assert_same(&Create { name: "orders/1", group: Some("keystead:orders") }, Code::Create, payload);
+    assert_same(&Create::new("orders/1", Some("keystead:orders")), Code::Create, payload);
 }
 
 #[test]
@@ -107,6 +117,73 @@ fn get_attributes_is_what_another_implementation_writes() {
 fn discover_versions_is_what_another_implementation_writes() {
     let payload = RequestPayload::DiscoverVersions((0..=4).rev().map(version).collect());
     assert_same(&DiscoverVersions, Code::DiscoverVersions, payload);
+}
+
+#[test]
+fn query_is_what_another_implementation_writes() {
+    let functions =
+        [QueryFunction::QueryOperations, QueryFunction::QueryObjects, QueryFunction::QueryServerInformation];
+    assert_same_in(0..=2, &Query, Code::Query, RequestPayload::Query(functions.to_vec()));
+    // It knows no function of later versions.
+    let asked = ours(&Query, Version::new(1, 3), None);
+    let validations = [0x42, 0, 0x74, 5, 0, 0, 0, 4, 0, 0, 0, 9, 0, 0, 0, 0];
+    assert!(asked.ends_with(&validations));
+}
+
+/// The other implementation knows Sign, whose payload begins like those of the operations that it does not know:
+/// Unique Identifier, Cryptographic Parameters, Data.
+fn like_sign(parameters: CryptographicParameters, data: &[u8]) -> RequestPayload {
+    RequestPayload::Sign(id(), Some(parameters), Data(data.to_vec()))
+}
+
+#[test]
+fn mac_is_what_another_implementation_writes() {
+    // It has no name for the algorithm HMAC-SHA256, the number of which is 9 and not 3.
+    let parameters = CryptographicParameters::default().with_cryptographic_algorithm(CryptographicAlgorithm::AES);
+    for minor in 2..=4 {
+        let mut expected = theirs(Code::MAC, like_sign(parameters, b"some data"), minor.into(), None);
+        let algorithm = |number| [0x42, 0, 0x28, 5, 0, 0, 0, 4, 0, 0, 0, number, 0, 0, 0, 0];
+        let at = expected.windows(16).position(|window| window == algorithm(3)).unwrap();
+        expected[at..at + 16].copy_from_slice(&algorithm(9));
+        assert_eq!(ours(&Mac { id: "5a6f-1", data: b"some data" }, Version::new(1, minor), None), expected);
+    }
+}
+
+#[test]
+fn encrypt_and_decrypt_begin_as_another_implementation_writes() {
+    let gcm = Cipher::Gcm { iv: b"twelve bytes", aad: b"header" };
+    let cbc = |padding| Cipher::Cbc { iv: b"a block of bytes", padding };
+    let aes = || CryptographicParameters::default().with_cryptographic_algorithm(CryptographicAlgorithm::AES);
+    let aes_cbc = |padding| aes().with_block_cipher_mode(BlockCipherMode::CBC).with_padding_method(padding);
+    let cases = [
+        (gcm, 4, aes().with_block_cipher_mode(BlockCipherMode::GCM).with_tag_length(TagLength(16))),
+        (cbc(Padding::None), 2, aes_cbc(PaddingMethod::None)),
+        (cbc(Padding::Pkcs5), 2, aes_cbc(PaddingMethod::PKCS5)),
+    ];
+    for (cipher, since, parameters) in cases {
+        let sealed = vec![0xC4; cipher.sealed_size()];
+        let ciphertext = if since == 4 { &sealed[..32] } else { &sealed[..] };
+        for minor in since..=4 {
+            let encrypt = Encrypt { id: "5a6f-1", cipher, key: &[0xA7; 32] };
+            assert_begins(&encrypt, minor, Code::Encrypt, like_sign(parameters, &[0xA7; 32]));
+            let decrypt = Decrypt::new("5a6f-1", cipher, &sealed).unwrap();
+            assert_begins(&decrypt, minor, Code::Decrypt, like_sign(parameters, ciphertext));
+        }
+        assert_eq!(Encrypt { id: "", cipher, key: &[0; 32] }.since(), Version::new(1, since));
+    }
+}
+
+/// Our request consists of theirs and more fields behind, by which the outer structures are longer.
+fn assert_begins<O: Operation>(operation: &O, minor: u16, code: Code, payload: RequestPayload) {
+    let ours = payload_of(ours(operation, Version::new(1, minor), None));
+    let theirs = payload_of(theirs(code, payload, minor.into(), None));
+    assert!(ours.starts_with(&theirs) && ours.len() > theirs.len(), "{} in 1.{minor}", O::NAME);
+}
+
+/// What follows the header of the request payload.
+fn payload_of(request: Vec<u8>) -> Vec<u8> {
+    let at = request.windows(4).position(|window| window == [0x42, 0, 0x79, 1]).expect("a request payload");
+    request[at + 8..].to_vec()
 }
 
 #[test]

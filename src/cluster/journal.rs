@@ -11,7 +11,8 @@ use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
 use crate::error::{Code, Result};
 use crate::kmip::{
-    Activate, Create, Destroy, DiscoverVersions, Failure, Get, GetAttributes, Locate, Operation, Revoke, Version,
+    Activate, Create, Decrypt, Destroy, DiscoverVersions, Encrypt, Failure, Get, GetAttributes, Locate, Mac, Operation,
+    Query, Revoke, Version,
 };
 use crate::log::{Level, Log, Record, Severity, Written, catalogue};
 
@@ -118,6 +119,38 @@ impl Audited for Revoke<'_> {
 
 impl Audited for Destroy<'_> {
     const EVENT: &'static str = catalogue::KMIP_DESTROY;
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+}
+
+impl Audited for Query {
+    const EVENT: &'static str = catalogue::KMIP_QUERY;
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        ""
+    }
+}
+
+impl Audited for Encrypt<'_> {
+    const EVENT: &'static str = catalogue::KMIP_ENCRYPT;
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id
+    }
+}
+
+impl Audited for Decrypt<'_> {
+    const EVENT: &'static str = catalogue::KMIP_DECRYPT;
+    const REPEATABLE: bool = true;
+    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
+        self.id()
+    }
+}
+
+impl Audited for Mac<'_> {
+    const EVENT: &'static str = catalogue::KMIP_MAC;
     const REPEATABLE: bool = true;
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod capabilities;
 mod journal;
 mod server;
 

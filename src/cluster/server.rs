@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Connection, Connector, Deadline, Failure, Operation, Version};
+use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Operation, Version};
 
 /// Servers close idle connections after 30 s to 3 min, often silently.
 const IDLE_LIMIT: Duration = Duration::from_secs(25);
@@ -41,6 +41,8 @@ pub struct Health {
     pub state: State,
     pub address: Option<SocketAddr>,
     pub kmip_version: Option<Version>,
+    /// What it can do, once it was asked; forgotten when it fails, as another one may come back in its place.
+    pub capabilities: Option<Arc<Capabilities>>,
     pub last_error: Option<String>,
     /// Of the last answered exchange.
     pub latency: Option<Duration>,
@@ -114,6 +116,11 @@ impl Server {
 
     pub fn health(&self) -> Health {
         lock(&self.health).clone()
+    }
+
+    /// Keeps what the server can do.
+    pub(super) fn remember(&self, capabilities: Arc<Capabilities>) {
+        lock(&self.health).capabilities = Some(capabilities);
     }
 
     /// Whether it is to be passed over at `now` while others can serve.
@@ -219,6 +226,7 @@ impl Server {
                 let was_up = !matches!(health.state, State::Resting(_));
                 health.state = State::Resting(Instant::now() + REST);
                 health.last_error = Some(failure.error.message().to_owned());
+                health.capabilities = None;
                 if was_up { Change::Failed } else { Change::None }
             }
             _ => {

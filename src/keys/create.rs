@@ -147,7 +147,7 @@ impl Keys {
     /// fails with `lost_on` if a server may have made it and cannot be asked whether it did.
     fn make(&self, id: &KeyId, deadline: Deadline) -> std::result::Result<Option<Made>, Unserved> {
         let (name, group) = (id.to_string(), group_of(&id.name));
-        let create = Create { name: &name, group: Some(&group) };
+        let create = Create::new(&name, Some(&group));
         let locate = Locate { name: Some(&name), group: None, maximum: None };
         let mut tries = TRIES;
         loop {

@@ -4,7 +4,7 @@
 
 use super::tags::{self, Tag};
 use super::ttlv::{Item, Reader, Writer};
-use super::values::{Algorithm, ObjectType, State};
+use super::values::{Algorithm, ObjectType, State, Usage, Version};
 use crate::error::Result;
 
 pub const NAME: &str = "Name";
@@ -17,9 +17,11 @@ pub const INITIAL_DATE: &str = "Initial Date";
 pub const ACTIVATION_DATE: &str = "Activation Date";
 pub const DEACTIVATION_DATE: &str = "Deactivation Date";
 pub const OBJECT_GROUP: &str = "Object Group";
+pub const SENSITIVE: &str = "Sensitive";
+pub const EXTRACTABLE: &str = "Extractable";
 
 /// Every attribute that [`Attributes`] holds.
-pub const UNDERSTOOD: [&str; 10] = [
+pub const UNDERSTOOD: [&str; 12] = [
     NAME,
     OBJECT_TYPE,
     ALGORITHM,
@@ -30,7 +32,17 @@ pub const UNDERSTOOD: [&str; 10] = [
     ACTIVATION_DATE,
     DEACTIVATION_DATE,
     OBJECT_GROUP,
+    SENSITIVE,
+    EXTRACTABLE,
 ];
+
+/// The first protocol version that has the attribute, of those [`UNDERSTOOD`].
+pub(super) fn since(name: &str) -> Version {
+    match name {
+        SENSITIVE | EXTRACTABLE => Version::new(1, 4),
+        _ => Version::new(1, 0),
+    }
+}
 
 /// What a server says of an object. Dates are seconds since 1970.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,13 +53,16 @@ pub struct Attributes {
     pub state: Option<State>,
     pub algorithm: Option<Algorithm>,
     pub length_bits: Option<u32>,
-    /// The bits of Cryptographic Usage Mask.
-    pub usage_mask: Option<u32>,
+    pub usage: Option<Usage>,
     pub initial_date: Option<i64>,
     pub activation_date: Option<i64>,
     pub deactivation_date: Option<i64>,
     /// The values of every Object Group attribute.
     pub object_groups: Vec<String>,
+    /// Whether it leaves its server wrapped only.
+    pub sensitive: Option<bool>,
+    /// Whether it leaves its server at all.
+    pub extractable: Option<bool>,
 }
 
 impl Attributes {
@@ -70,12 +85,14 @@ impl Attributes {
             OBJECT_TYPE => self.object_type = Some(ObjectType(value.enumeration()?)),
             ALGORITHM => self.algorithm = Some(Algorithm(value.enumeration()?)),
             LENGTH => self.length_bits = u32::try_from(value.integer()?).ok(),
-            USAGE_MASK => self.usage_mask = Some(value.integer()? as u32),
+            USAGE_MASK => self.usage = Some(Usage(value.integer()? as u32)),
             STATE => self.state = Some(State::of(value.enumeration()?)),
             INITIAL_DATE => self.initial_date = Some(value.date_time()?),
             ACTIVATION_DATE => self.activation_date = Some(value.date_time()?),
             DEACTIVATION_DATE => self.deactivation_date = Some(value.date_time()?),
             OBJECT_GROUP => self.object_groups.push(value.text()?.to_owned()),
+            SENSITIVE => self.sensitive = Some(value.boolean()?),
+            EXTRACTABLE => self.extractable = Some(value.boolean()?),
             _ => {}
         }
         Ok(())

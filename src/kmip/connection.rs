@@ -254,6 +254,7 @@ impl Connection {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
+        self.check_version(operations)?;
         let first_item = self.next_item;
         self.next_item += operations.len() as u64;
         let head = Head { version: self.version, credential: self.credential.as_deref(), first_item };
@@ -267,6 +268,17 @@ impl Connection {
         self.usable = true;
         self.phase = Phase::Reply;
         Ok(operations.iter().zip(outcomes).map(|(operation, outcome)| self.judge(operation, outcome)).collect())
+    }
+
+    /// Whether the server's protocol version has what is asked.
+    fn check_version<O: Operation>(&self, operations: &[O]) -> std::result::Result<(), Failure> {
+        match operations.iter().map(O::since).max() {
+            Some(needed) if needed > self.version => {
+                let error = diagnosis::too_old(&self.peer, O::NAME, self.version, needed, self.agreed.pinned);
+                Err(Failure::new(error, Some(self.peer.address)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Sends the request and receives the bytes of its reply. The connection is usable again only after

@@ -183,6 +183,18 @@ pub fn pinned(error: &Error, version: Version) -> Error {
     Error::new(error.code(), message)
 }
 
+/// Why a server is not asked for what its protocol version does not have.
+pub fn too_old(peer: &Peer, operation: &str, version: Version, needed: Version, pinned: bool) -> Error {
+    let remedy = match pinned {
+        true => format!("set `kmip_version` to {needed} or later, or remove it"),
+        false => format!("enable KMIP {needed} on the server, or use a server that speaks it"),
+    };
+    let message = format!(
+        "{peer} was not asked for {operation}: that needs KMIP {needed}, and we speak {version} with it; {remedy}"
+    );
+    Error::new(Code::Unsupported, message)
+}
+
 /// An answer that is not KMIP, or not an answer to what was asked.
 pub fn answer(peer: &Peer, operation: &str, error: &Error) -> Error {
     let (what, remedy) = match error.code() {

@@ -169,7 +169,7 @@ fn read_refusal(item: Reader<'_>) -> Result<Refusal> {
 }
 
 /// A server's words, fit for a line of a log.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     const LONGEST: usize = 300;
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
 }

@@ -10,6 +10,7 @@
 
 pub mod attributes;
 mod buffer;
+pub mod capability;
 mod certificate;
 pub mod connection;
 pub mod deadline;
@@ -24,11 +25,12 @@ pub mod ttlv;
 pub mod values;
 
 pub use attributes::Attributes;
+pub use capability::{Capabilities, Rung};
 pub use connection::{Connection, Connector};
 pub use deadline::Deadline;
 pub use failure::Failure;
 pub use operation::{
-    Activate, Create, Destroy, DiscoverVersions, Get, GetAttributes, Locate, Operation, Revocation, Revoke,
-    SymmetricKey,
+    Activate, Cipher, Create, Decrypt, Description, Destroy, DiscoverVersions, Encrypt, Exposure, Get, GetAttributes,
+    Locate, Mac, Operation, Padding, Query, Revocation, Revoke, SymmetricKey, Validation,
 };
-pub use values::{Algorithm, ObjectType, ResultReason, State, Version};
+pub use values::{Algorithm, ObjectType, ResultReason, State, Usage, Version};

@@ -110,6 +110,10 @@ impl<'a> Item<'a> {
         self.expect(Kind::Enumeration).map(|value| u32::from_be_bytes(sized(value)))
     }
 
+    pub fn boolean(&self) -> Result<bool> {
+        self.expect(Kind::Boolean).map(|value| u64::from_be_bytes(sized(value)) == 1)
+    }
+
     pub fn text(&self) -> Result<&'a str> {
         let value = self.expect(Kind::TextString)?;
         std::str::from_utf8(value).map_err(|_| Malformed(format!("the text of tag {:06X} is not UTF-8", self.tag)))
@@ -282,6 +286,10 @@ impl Writer {
 
     pub fn enumeration(&mut self, tag: Tag, value: u32) {
         self.primitive(tag, Kind::Enumeration, &value.to_be_bytes());
+    }
+
+    pub fn boolean(&mut self, tag: Tag, value: bool) {
+        self.primitive(tag, Kind::Boolean, &u64::from(value).to_be_bytes());
     }
 
     /// Seconds since 1970.

@@ -86,6 +86,7 @@ pub struct Algorithm(pub u32);
 
 impl Algorithm {
     pub const AES: Algorithm = Algorithm(3);
+    pub const HMAC_SHA256: Algorithm = Algorithm(9);
 }
 
 impl fmt::Display for Algorithm {
@@ -101,6 +102,32 @@ impl fmt::Display for Algorithm {
             9 => f.write_str("HMAC-SHA256"),
             other => write!(f, "algorithm {other:#x}"),
         }
+    }
+}
+
+/// What a key may be used for: the bits of Cryptographic Usage Mask (KMIP 1.4 §9.1.3.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Usage(pub u32);
+
+impl Usage {
+    pub const ENCRYPT: Usage = Usage(0x4);
+    pub const DECRYPT: Usage = Usage(0x8);
+    pub const WRAP_KEY: Usage = Usage(0x10);
+    pub const UNWRAP_KEY: Usage = Usage(0x20);
+    pub const MAC_GENERATE: Usage = Usage(0x80);
+    pub const MAC_VERIFY: Usage = Usage(0x100);
+
+    /// Whether all of `uses` are allowed.
+    pub fn allows(self, uses: Usage) -> bool {
+        self.0 & uses.0 == uses.0
+    }
+}
+
+impl std::ops::BitOr for Usage {
+    type Output = Usage;
+
+    fn bitor(self, other: Usage) -> Usage {
+        Usage(self.0 | other.0)
     }
 }
 

@@ -56,16 +56,24 @@ events! {
         "KMIP Activate: a key was made usable.";
     KMIP_CREATE = "kmip.create", Info, Basic,
         "KMIP Create: a key was asked for.";
+    KMIP_DECRYPT = "kmip.decrypt", Info, Basic,
+        "KMIP Decrypt: a data encryption key was decrypted with a key that stays in the key server.";
     KMIP_DESTROY = "kmip.destroy", Info, Basic,
         "KMIP Destroy: a key was removed from the key server.";
     KMIP_DISCOVER_VERSIONS = "kmip.discover_versions", Info, Basic,
         "KMIP Discover Versions: the protocol version was agreed on.";
+    KMIP_ENCRYPT = "kmip.encrypt", Info, Basic,
+        "KMIP Encrypt: a data encryption key was encrypted with a key that stays in the key server.";
     KMIP_GET = "kmip.get", Info, Basic,
         "KMIP Get: a key was fetched.";
     KMIP_GET_ATTRIBUTES = "kmip.get_attributes", Info, Basic,
         "KMIP Get Attributes: a key's state and properties were read.";
     KMIP_LOCATE = "kmip.locate", Info, Basic,
         "KMIP Locate: keys were looked up by name or group.";
+    KMIP_MAC = "kmip.mac", Info, Basic,
+        "KMIP MAC: an authentication code was computed with a key that stays in the key server.";
+    KMIP_QUERY = "kmip.query", Info, Basic,
+        "KMIP Query: a key server was asked what it can do.";
     KMIP_REVOKE = "kmip.revoke", Info, Basic,
         "KMIP Revoke: a key was deactivated, or said to be compromised.";
     LOG_CONTINUED = "log.continued", Warning, Basic,

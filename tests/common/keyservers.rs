@@ -87,6 +87,14 @@ pub fn pinned_version() -> Option<String> {
 }
 
 impl KeyServers {
+    /// The kind that [`KeyServers::start`] starts.
+    pub fn kind() -> Kind {
+        match std::env::var("KEYSTEAD_KEY_SERVERS").as_deref() {
+            Ok("go") => Kind::Go,
+            _ => Kind::PyKmip,
+        }
+    }
+
     /// Starts `number` servers of the kind in `KEYSTEAD_KEY_SERVERS`, else PyKMIP, and waits until they answer, about
     /// two seconds.
     pub fn start(number: usize) -> KeyServers {

@@ -1,13 +1,15 @@
 //! Every operation on a real key server.
 
-#[path = "common/keyservers.rs"]
+mod cryptography;
+#[path = "../common/keyservers.rs"]
 mod keyservers;
+mod query;
 
 use std::time::Duration;
 
 use keystead::kmip::{
-    Activate, Algorithm, Connection, Connector, Create, Deadline, Destroy, Get, GetAttributes, Locate, ObjectType,
-    ResultReason, State, Version, attributes,
+    Activate, Algorithm, Connection, Connector, Create, Deadline, Destroy, Failure, Get, GetAttributes, Locate,
+    ObjectType, Operation, ResultReason, State, Usage, Version, attributes,
 };
 use keystead::{Code, Error, config};
 
@@ -22,6 +24,26 @@ fn connect(servers: &KeyServers) -> Connection {
     Connector::new(&config.servers[0]).unwrap().connect(soon()).map_err(Error::from).unwrap()
 }
 
+/// What succeeds.
+fn done<O: Operation>(connection: &mut Connection, operation: &O) -> O::Answer {
+    connection.call(operation, soon()).map_err(Error::from).unwrap()
+}
+
+/// What fails.
+fn refused<O: Operation>(connection: &mut Connection, operation: &O) -> Failure {
+    connection.call(operation, soon()).err().unwrap_or_else(|| panic!("{} succeeded", O::NAME))
+}
+
+/// What the protocol version does not have is refused before anything is sent, and said so.
+fn assert_not_asked<O: Operation>(connection: &mut Connection, operation: &O) {
+    let failure = refused(connection, operation);
+    assert_eq!((failure.code(), failure.request_sent), (Code::Unsupported, false), "{}", failure.error);
+    let words =
+        [O::NAME.to_owned(), connection.version().to_string(), operation.since().to_string(), "127.0.0.1".into()];
+    assert!(words.iter().all(|word| failure.error.message().contains(word)), "{}", failure.error);
+    assert!(connection.is_usable());
+}
+
 #[test]
 fn a_key_is_made_found_activated_fetched_and_destroyed() {
     let servers = KeyServers::start(1);
@@ -30,7 +52,7 @@ fn a_key_is_made_found_activated_fetched_and_destroyed() {
     assert_eq!(connection.version().to_string(), pinned);
     assert_eq!(connection.peer().port(), servers.servers[0].port);
 
-    let create = Create { name: "orders/1", group: Some("keystead:orders") };
+    let create = Create::new("orders/1", Some("keystead:orders"));
     let id = connection.call(&create, soon()).map_err(Error::from).unwrap();
     let by_name = Locate { name: Some("orders/1"), ..Locate::default() };
     let by_group = Locate { group: Some("keystead:orders"), maximum: Some(16), ..Locate::default() };
@@ -46,7 +68,7 @@ fn a_key_is_made_found_activated_fetched_and_destroyed() {
     assert_eq!(found.object_groups, ["keystead:orders"]);
     assert_eq!(found.state, Some(State::PreActive));
     assert_eq!((found.algorithm, found.length_bits), (Some(Algorithm::AES), Some(256)));
-    assert_eq!((found.object_type, found.usage_mask), (Some(ObjectType::SYMMETRIC_KEY), Some(0xC)));
+    assert_eq!((found.object_type, found.usage), (Some(ObjectType::SYMMETRIC_KEY), Some(Usage(0xC))));
     assert!(found.initial_date.is_some_and(|date| date > 1_700_000_000));
     let all = GetAttributes { id: &id, names: &[] };
     assert_eq!(connection.call(&all, soon()).map_err(Error::from).unwrap().names, ["orders/1"]);
@@ -61,7 +83,7 @@ fn a_key_is_made_found_activated_fetched_and_destroyed() {
 
     let active = connection.call(&Destroy { id: &id }, soon()).unwrap_err();
     assert_eq!(active.code(), Code::PermissionDenied, "{}", active.error);
-    let spare = connection.call(&Create { name: "orders/2", group: None }, soon()).map_err(Error::from).unwrap();
+    let spare = connection.call(&Create::new("orders/2", None), soon()).map_err(Error::from).unwrap();
     connection.call(&Destroy { id: &spare }, soon()).map_err(Error::from).unwrap();
     let gone = connection.call(&Get { id: &spare }, soon()).err().unwrap();
     assert_eq!((gone.code(), gone.reason), (Code::KeyNotFound, Some(ResultReason::ITEM_NOT_FOUND)));
@@ -72,7 +94,7 @@ fn a_key_is_made_found_activated_fetched_and_destroyed() {
 fn several_operations_travel_in_one_request() {
     let servers = KeyServers::start(1);
     let mut connection = connect(&servers);
-    let create = |name| Create { name, group: Some("keystead:batch") };
+    let create = |name| Create::new(name, Some("keystead:batch"));
     let made = connection.call_all(&[create("batch/1"), create("batch/2")], soon()).map_err(Error::from).unwrap();
     let ids: Vec<String> = made.into_iter().map(|id| id.map_err(Error::from).unwrap()).collect();
     let gets = [Get { id: &ids[0] }, Get { id: "no-such-key" }, Get { id: &ids[1] }];
