@@ -437,12 +437,13 @@ keystead_status keystead_message_decrypted_size(const uint8_t *message,
                                                 size_t *out_len,
                                                 keystead_error **err);
 
-// The name and version of the key that message[0..message_len] says it needs, as text: "customer-42/3". Needs no
-// key, and so proves nothing. CPU only.
+// The name and version of the key that message[0..message_len] says it needs, as text: "customer-42/3". The message
+// may also be the first KEYSTEAD_STREAM_HEADER_MAX bytes of a stream, or all of a shorter one. Needs no key, and so
+// proves nothing. CPU only.
 //
 // On success *out_id is to be freed with keystead_bytes_free(), else NULL.
 //
-// Returns KEYSTEAD_OK; INVALID_ARGUMENT; NOT_AUTHENTIC if it is not a message; INTERNAL.
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; NOT_AUTHENTIC if it is neither a message nor a stream; INTERNAL.
 keystead_status keystead_message_key_id(const uint8_t *message,
                                         size_t message_len,
                                         keystead_bytes **out_id,
@@ -592,6 +593,44 @@ keystead_status keystead_key_decrypt_many(const keystead_key *key,
                                           size_t *out_offsets,
                                           size_t *out_len,
                                           keystead_error **err);
+
+// Decrypts count messages of any keys and versions in one call, as keystead_key_decrypt_many() does those of one. Each
+// is decrypted with the key that it names, if all of these names match expect, as for keystead_client_decrypt(); they
+// are compared before any cache or network access. Blocks on the network until the deadline of the configuration for
+// each key that is not cached.
+//
+// Returns what keystead_client_decrypt() returns.
+keystead_status keystead_client_decrypt_many(const keystead_client *client,
+                                             const uint8_t *const *messages,
+                                             const size_t *message_lens,
+                                             const uint8_t *const *aads,
+                                             const size_t *aad_lens,
+                                             size_t count,
+                                             const char *expect,
+                                             uint8_t *out,
+                                             size_t out_capacity,
+                                             size_t *out_offsets,
+                                             size_t *out_len,
+                                             keystead_error **err);
+
+// Writes count messages anew, each under the newest active version of the key that it names; a message of that
+// version is copied as it is, so that equal bytes tell which were current. Otherwise as
+// keystead_client_decrypt_many(). The plaintexts do not leave the call. Give out 16 bytes more than the messages have
+// for each of them, and it is large enough.
+//
+// Returns what keystead_client_decrypt() and keystead_client_key() return.
+keystead_status keystead_client_reencrypt_many(const keystead_client *client,
+                                               const uint8_t *const *messages,
+                                               const size_t *message_lens,
+                                               const uint8_t *const *aads,
+                                               const size_t *aad_lens,
+                                               size_t count,
+                                               const char *expect,
+                                               uint8_t *out,
+                                               size_t out_capacity,
+                                               size_t *out_offsets,
+                                               size_t *out_len,
+                                               keystead_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

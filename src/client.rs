@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::audit::AuditTrail;
 use crate::cluster::{Cluster, Health, Journal, Server, State};
 use crate::config::{self, Config, ExpiryWatch, Finding};
+use crate::envelope::batch::Values;
 use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, message};
 use crate::error::{Code, Error, Result};
@@ -121,6 +122,39 @@ impl Client {
             return Err(Error::buffer_too_small(needed));
         }
         parts.keys.decrypt(&id, message, aad, out)
+    }
+
+    /// Writes the plaintext of every message to the front of `out`, one after the other, and returns their size, with
+    /// the keys that the messages name, if all of these match `expect` as in [`Client::decrypt`]. `offsets` has one place
+    /// more than there are messages: plaintext `i` is at `offsets[i]..offsets[i + 1]`.
+    ///
+    /// All or nothing: on failure `out` and `offsets` are zeroed, and the error says which message was refused. Blocks
+    /// unless the keys are cached. Errors: as [`Client::decrypt`], and `InvalidArgument` for more than
+    /// [`crate::envelope::batch::MAX_BATCH`] messages or another number of offsets.
+    pub fn decrypt_many<'a>(
+        &self,
+        messages: impl Values<'a>,
+        expect: &str,
+        out: &mut [u8],
+        offsets: &mut [usize],
+    ) -> Result<usize> {
+        let parts = self.logged()?;
+        let pattern = Pattern::parse(expect)?;
+        parts.keys.decrypt_many(messages, |ids| all_expected(&pattern, ids), out, offsets)
+    }
+
+    /// Writes every message anew under the newest active version of the key that it names, as [`Client::decrypt_many`]
+    /// decrypts; messages of that version are copied as they are. The plaintexts do not leave the call.
+    pub fn reencrypt_many<'a>(
+        &self,
+        messages: impl Values<'a>,
+        expect: &str,
+        out: &mut [u8],
+        offsets: &mut [usize],
+    ) -> Result<usize> {
+        let parts = self.logged()?;
+        let pattern = Pattern::parse(expect)?;
+        parts.keys.reencrypt_many(messages, |ids| all_expected(&pattern, ids), out, offsets)
     }
 
     /// Begins to decrypt the stream that begins with `start` (at least its first [`stream::MAX_HEADER`] bytes, or all of
@@ -296,11 +330,20 @@ fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration, expiry: ExpiryWatch) -> Resu
 fn expected(kind: &str, expect: &str, named: impl FnOnce() -> Result<KeyId>) -> Result<KeyId> {
     let pattern = Pattern::parse(expect)?;
     let id = named()?;
-    if pattern.matches(&id.name) {
-        return Ok(id);
+    if pattern.matches(&id.name) { Ok(id) } else { Err(unexpected(kind, &id, &pattern)) }
+}
+
+/// Refuses a column of messages one of which names a key that was not expected.
+fn all_expected(pattern: &Pattern, ids: &[KeyId]) -> Result<()> {
+    match ids.iter().find(|id| !pattern.matches(&id.name)) {
+        Some(id) => Err(unexpected("column has a message that", id, pattern)),
+        None => Ok(()),
     }
-    let message = format!("the {kind} names key {id}, and {expect:?} was expected; it belongs elsewhere");
-    Err(Error::new(Code::WrongKey, message))
+}
+
+fn unexpected(kind: &str, id: &KeyId, pattern: &Pattern) -> Error {
+    let message = format!("the {kind} names key {id}, and {:?} was expected; it belongs elsewhere", pattern.as_str());
+    Error::new(Code::WrongKey, message)
 }
 
 fn forked() -> Error {

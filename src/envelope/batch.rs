@@ -76,10 +76,10 @@ impl Key {
 }
 
 /// Fills in the offsets, and returns the last of them.
-fn lay_out<'a>(
+pub(super) fn lay_out<'a>(
     values: impl Values<'a>,
     offsets: &mut [usize],
-    mut size: impl FnMut(&[u8], &[u8]) -> Result<usize>,
+    mut size: impl FnMut(&'a [u8], &'a [u8]) -> Result<usize>,
 ) -> Result<usize> {
     if offsets.is_empty() || offsets.len() > MAX_BATCH + 1 {
         return Err(too_large());
@@ -94,7 +94,7 @@ fn lay_out<'a>(
     if filled == offsets.len() { Ok(at) } else { Err(miscounted()) }
 }
 
-fn all_or_nothing(outcome: Result<usize>, out: &mut [u8], offsets: &mut [usize]) -> Result<usize> {
+pub(super) fn all_or_nothing(outcome: Result<usize>, out: &mut [u8], offsets: &mut [usize]) -> Result<usize> {
     if outcome.is_err() {
         out.fill(0);
         offsets.fill(0);
@@ -103,7 +103,7 @@ fn all_or_nothing(outcome: Result<usize>, out: &mut [u8], offsets: &mut [usize])
 }
 
 #[cold]
-fn at(index: usize, error: &Error) -> Error {
+pub(super) fn at(index: usize, error: &Error) -> Error {
     Error::new(error.code(), format!("value {index} (from 0) of the batch: {}", error.message()))
 }
 

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod column;
 pub mod identity;
 pub mod key;
 pub mod message;
@@ -25,3 +26,8 @@ mod vectors;
 pub use identity::{KeyId, Pattern, is_valid_name};
 pub use key::Key;
 pub use message::MAX_PLAINTEXT;
+
+/// The name and version of the key that a message, or the stream that begins with these bytes, says it needs.
+pub fn key_id(bytes: &[u8]) -> crate::error::Result<KeyId> {
+    if stream::is_stream(bytes) { stream::key_id(bytes) } else { message::key_id(bytes) }
+}

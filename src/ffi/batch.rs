@@ -1,11 +1,14 @@
 //! Many messages in one call, over the C ABI.
 
-use super::arguments::{Input, Output, missing};
+use std::ffi::c_char;
+
+use super::arguments::{Input, Output, missing, text};
+use super::client::keystead_client;
 use super::entry::{finish, on_handle};
 use super::error::keystead_error;
+use super::handle::Opaque;
 use super::key::keystead_key;
 use super::status::{KEYSTEAD_OK, keystead_status};
-use crate::client::Key;
 use crate::envelope::batch::MAX_BATCH;
 use crate::error::{Code, Error, Result};
 
@@ -48,10 +51,10 @@ impl Batch {
 
     /// # Safety
     /// The rules of the header.
-    unsafe fn run(
+    unsafe fn run<C: Opaque>(
         &self,
-        key: *const keystead_key,
-        body: impl FnOnce(&Key, Vec<(&[u8], &[u8])>, &mut [u8], &mut [usize]) -> Result<usize>,
+        handle: *const C,
+        body: impl FnOnce(&C::Value, Vec<(&[u8], &[u8])>, &mut [u8], &mut [usize]) -> Result<usize>,
     ) -> Result<usize> {
         if self.count > MAX_BATCH {
             return Err(Error::new(Code::InvalidArgument, format!("a batch holds at most {MAX_BATCH} values")));
@@ -73,23 +76,23 @@ impl Batch {
             let offsets = std::slice::from_raw_parts_mut(self.offsets, self.count + 1);
             let pair = |index| Ok((self.values.input(index).slice()?, self.aads.input(index).slice()?));
             let values = (0..self.count).map(pair).collect::<Result<Vec<_>>>()?;
-            on_handle(key, |key| body(key, values, out, offsets))
+            on_handle(handle, |value| body(value, values, out, offsets))
         }
     }
 
     /// # Safety
     /// The rules of the header.
-    unsafe fn finish(
+    unsafe fn finish<C: Opaque>(
         &self,
-        key: *const keystead_key,
+        handle: *const C,
         err: *mut *mut keystead_error,
-        body: impl FnOnce(&Key, Vec<(&[u8], &[u8])>, &mut [u8], &mut [usize]) -> Result<usize>,
+        body: impl FnOnce(&C::Value, Vec<(&[u8], &[u8])>, &mut [u8], &mut [usize]) -> Result<usize>,
     ) -> keystead_status {
         let mut needed = 0;
         // SAFETY: the caller's promise.
         unsafe {
             let status = finish(err, || {
-                let outcome = self.run(key, body).inspect_err(|error| needed = error.needed().unwrap_or(0));
+                let outcome = self.run(handle, body).inspect_err(|error| needed = error.needed().unwrap_or(0));
                 outcome.map(|filled| self.out.filled.write(filled))
             });
             if status != KEYSTEAD_OK {
@@ -160,5 +163,71 @@ pub unsafe extern "C" fn keystead_key_decrypt_many(
     // SAFETY: the rules of the header.
     unsafe {
         batch.finish(key, err, |key, values, out, offsets| key.decrypt_many(values.iter().copied(), out, offsets))
+    }
+}
+
+/// Decrypts count messages of any keys and versions in one call, as keystead_key_decrypt_many() does those of one. Each
+/// is decrypted with the key that it names, if all of these names match expect, as for keystead_client_decrypt(); they
+/// are compared before any cache or network access. Blocks on the network until the deadline of the configuration for
+/// each key that is not cached.
+///
+/// Returns what keystead_client_decrypt() returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_decrypt_many(
+    client: *const keystead_client,
+    messages: *const *const u8,
+    message_lens: *const usize,
+    aads: *const *const u8,
+    aad_lens: *const usize,
+    count: usize,
+    expect: *const c_char,
+    out: *mut u8,
+    out_capacity: usize,
+    out_offsets: *mut usize,
+    out_len: *mut usize,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let values = Column { name: "messages", starts: messages, lens: message_lens };
+    let aads = Column { name: "aads", starts: aads, lens: aad_lens };
+    let out = Output { start: out, capacity: out_capacity, filled: out_len };
+    let batch = Batch { values, aads, count, out, offsets: out_offsets };
+    // SAFETY: the rules of the header.
+    unsafe {
+        batch.finish(client, err, |client, values, out, offsets| {
+            client.decrypt_many(values.iter().copied(), text("expect", expect)?, out, offsets)
+        })
+    }
+}
+
+/// Writes count messages anew, each under the newest active version of the key that it names; a message of that
+/// version is copied as it is, so that equal bytes tell which were current. Otherwise as
+/// keystead_client_decrypt_many(). The plaintexts do not leave the call. Give out 16 bytes more than the messages have
+/// for each of them, and it is large enough.
+///
+/// Returns what keystead_client_decrypt() and keystead_client_key() return.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_reencrypt_many(
+    client: *const keystead_client,
+    messages: *const *const u8,
+    message_lens: *const usize,
+    aads: *const *const u8,
+    aad_lens: *const usize,
+    count: usize,
+    expect: *const c_char,
+    out: *mut u8,
+    out_capacity: usize,
+    out_offsets: *mut usize,
+    out_len: *mut usize,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let values = Column { name: "messages", starts: messages, lens: message_lens };
+    let aads = Column { name: "aads", starts: aads, lens: aad_lens };
+    let out = Output { start: out, capacity: out_capacity, filled: out_len };
+    let batch = Batch { values, aads, count, out, offsets: out_offsets };
+    // SAFETY: the rules of the header.
+    unsafe {
+        batch.finish(client, err, |client, values, out, offsets| {
+            client.reencrypt_many(values.iter().copied(), text("expect", expect)?, out, offsets)
+        })
     }
 }

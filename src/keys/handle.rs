@@ -188,6 +188,10 @@ impl Version {
         version
     }
 
+    pub(super) fn key(&self) -> &envelope::Key {
+        &self.key
+    }
+
     pub(super) fn id(&self) -> &KeyId {
         self.key.id()
     }
@@ -243,12 +247,12 @@ impl Version {
     }
 
     #[inline]
-    fn may_encrypt(&self, now: u64) -> Result<()> {
+    pub(super) fn may_encrypt(&self, now: u64) -> Result<()> {
         if now < self.encrypts_until.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refuse("encrypt")) }
     }
 
     #[inline]
-    fn may_decrypt(&self, now: u64) -> Result<()> {
+    pub(super) fn may_decrypt(&self, now: u64) -> Result<()> {
         if now < self.decrypts_until.load(Ordering::Relaxed) { Ok(()) } else { Err(self.refuse("decrypt")) }
     }
 

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod cache;
+mod column;
 mod create;
 mod flight;
 mod handle;

@@ -191,6 +191,36 @@ static void a_batch_comes_back_as_a_whole_or_not_at_all(const keystead_key *key)
     CHECK(len == 0 && offsets[0] == 0);
 }
 
+static void a_column_is_read_and_moved_whatever_keys_it_names(const keystead_client *client, const keystead_key *other)
+{
+    keystead_key *key;
+    EXPECT(KEYSTEAD_OK, keystead_client_create_key(client, "c-column", &key, &error));
+    struct message first = encrypt_text(key), second;
+    keystead_key_free(key);
+    EXPECT(KEYSTEAD_OK, keystead_client_rotate_key(client, "c-column", &key, &error));
+    second = encrypt_text(key);
+    struct message third = encrypt_text(other);
+    const uint8_t *messages[] = {first.data, second.data, third.data}, *rows[] = {ROW, ROW, ROW};
+    size_t lens[] = {first.len, second.len, third.len}, row_lens[] = {sizeof ROW, sizeof ROW, sizeof ROW}, offsets[4], len;
+    uint8_t out[1024];
+    EXPECT(KEYSTEAD_OK, keystead_client_decrypt_many(client, messages, lens, rows, row_lens, 3, "c-*", out, sizeof out,
+                                                     offsets, &len, &error));
+    CHECK(len == 3 * sizeof TEXT && offsets[2] == 2 * sizeof TEXT && memcmp(out + offsets[2], TEXT, sizeof TEXT) == 0);
+    EXPECT(KEYSTEAD_E_WRONG_KEY, keystead_client_decrypt_many(client, messages, lens, rows, row_lens, 3, "c-column", out,
+                                                              sizeof out, offsets, &len, &error));
+    CHECK(len == 0 && is_zero(out, sizeof out));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_decrypt_many(client, messages, lens, rows, row_lens, 3, NULL, out,
+                                                                     sizeof out, offsets, &len, &error));
+
+    EXPECT(KEYSTEAD_OK, keystead_client_reencrypt_many(client, messages, lens, rows, row_lens, 3, "*", out, sizeof out,
+                                                       offsets, &len, &error));
+    CHECK(memcmp(out, first.data, first.len) != 0 && memcmp(out + offsets[1], second.data, second.len) == 0);
+    CHECK(memcmp(out + offsets[2], third.data, third.len) == 0);
+    EXPECT(KEYSTEAD_OK, keystead_key_decrypt(key, out, offsets[1], ROW, sizeof ROW, out + 512, 256, &len, &error));
+    CHECK(len == sizeof TEXT && memcmp(out + 512, TEXT, len) == 0);
+    keystead_key_free(key);
+}
+
 static void names_are_checked(const keystead_client *client)
 {
     const char *bad[] = {NULL, "", "two words", "caf\xc3\xa9", "\xff", "a/1/2"};
@@ -257,6 +287,7 @@ int main(void)
     overlapping_buffers_are_refused(key);
     a_message_says_which_key_it_needs(key);
     a_batch_comes_back_as_a_whole_or_not_at_all(key);
+    a_column_is_read_and_moved_whatever_keys_it_names(client, key);
     names_are_checked(client);
     handles_are_told_apart(client, key);
     a_closed_client_says_so(client, key);

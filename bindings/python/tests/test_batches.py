@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import unittest
 
 from support import WithKeyServers, keystead
@@ -32,6 +33,36 @@ class ABatch(WithKeyServers):
             key.decrypt_many(messages, [b"1", b"4", b"3"])
         with self.assertRaises(keystead.ArgumentError):
             key.encrypt_many([b"a"], [])
+
+    def test_may_be_of_several_keys_and_versions(self) -> None:
+        keys = [self.new_key(), self.new_key()]
+        names = [key.id.split("/")[0] for key in keys]
+        values = [bytes([row]) * row for row in range(40)]
+        aads = [f"row {row}".encode() for row in range(40)]
+        messages = []
+        for row in range(40):
+            if row == 20:
+                self.client.rotate_key(names[0])
+            messages.append(keys[row % 2].encrypt(values[row], aads[row]))
+        self.assertEqual(self.client.decrypt_many(messages, aads, expect="customer-*"), values)
+        with self.assertRaises(keystead.WrongKey):
+            self.client.decrypt_many(messages, aads, expect=names[0])
+
+        moved = self.client.reencrypt_many(messages, aads, expect="customer-*")
+        self.assertEqual({keystead.key_id(message) for message in moved}, {f"{names[0]}/2", f"{names[1]}/1"})
+        self.assertEqual([row for row in range(40) if moved[row] != messages[row]], list(range(0, 20, 2)))
+        self.assertEqual(self.client.decrypt_many(moved, aads, expect="*"), values)
+
+
+class AMessageOrStream(WithKeyServers):
+    def test_names_its_key_without_one(self) -> None:
+        key = self.new_key()
+        target = io.BytesIO()
+        with key.encrypt_stream(target) as stream:
+            stream.write(b"Ada")
+        self.assertEqual([keystead.key_id(data) for data in (key.encrypt(b"Ada"), target.getvalue())], [key.id] * 2)
+        with self.assertRaises(keystead.NotAuthentic):
+            keystead.key_id(b"neither")
 
 
 if __name__ == "__main__":

@@ -466,3 +466,37 @@ class Library:
             POINTER(c_size_t),  # size_t *out_len
             POINTER(c_void_p),  # keystead_error **err
         ]
+
+        self.client_decrypt_many: Any = dll.keystead_client_decrypt_many
+        self.client_decrypt_many.restype = c_int32
+        self.client_decrypt_many.argtypes = [
+            c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # const uint8_t *const *messages
+            POINTER(c_size_t),  # const size_t *message_lens
+            POINTER(c_void_p),  # const uint8_t *const *aads
+            POINTER(c_size_t),  # const size_t *aad_lens
+            c_size_t,  # size_t count
+            c_char_p,  # const char *expect
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_offsets
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_reencrypt_many: Any = dll.keystead_client_reencrypt_many
+        self.client_reencrypt_many.restype = c_int32
+        self.client_reencrypt_many.argtypes = [
+            c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # const uint8_t *const *messages
+            POINTER(c_size_t),  # const size_t *message_lens
+            POINTER(c_void_p),  # const uint8_t *const *aads
+            POINTER(c_size_t),  # const size_t *aad_lens
+            c_size_t,  # size_t count
+            c_char_p,  # const char *expect
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_offsets
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]

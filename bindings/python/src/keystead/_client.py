@@ -76,44 +76,12 @@ class Key(Handle):
 
     def encrypt_many(self, plaintexts: Sequence[Buffer], aads: Sequence[Buffer] | None = None) -> list[bytes]:
         """The message for each plaintext of a column, with its own associated data, all in one call."""
-        return self._many(library().key_encrypt_many, plaintexts, aads, 0)
+        return _many(library().key_encrypt_many, self._handle, plaintexts, aads, ())
 
     def decrypt_many(self, messages: Sequence[Buffer], aads: Sequence[Buffer] | None = None) -> list[bytes]:
         """The plaintext of each message of this key and version. If one is refused, so are all, and the error tells
         which it was."""
-        return self._many(library().key_decrypt_many, messages, aads, None)
-
-    def _many(
-        self, function: Any, values: Sequence[Buffer], aads: Sequence[Buffer] | None, capacity: int | None
-    ) -> list[bytes]:
-        if aads is not None and len(aads) != len(values):
-            raise argument_error(f"{len(values)} values have {len(aads)} associated data; give as many of both")
-        column, contexts = _Column(values), None if aads is None else _Column(aads)
-        offsets, length, error = (c_size_t * (len(values) + 1))(), c_size_t(), c_void_p()
-        # Plaintexts are shorter than their messages; how long messages are, the first call tells.
-        size = sum(column.lens) if capacity is None else capacity
-        while True:
-            out = new_bytes(None, size)
-            status = function(
-                self._handle,
-                column.starts,
-                column.lens,
-                contexts and contexts.starts,
-                contexts and contexts.lens,
-                len(values),
-                out,
-                size,
-                offsets,
-                byref(length),
-                byref(error),
-            )
-            if status != Code.BUFFER_TOO_SMALL:
-                break
-            size = length.value
-            library().error_free(error)
-        check(status, error)
-        ends = list(offsets)
-        return [out[ends[i] : ends[i + 1]] for i in range(len(values))]
+        return _many(library().key_decrypt_many, self._handle, messages, aads, ())
 
     def encrypt_stream(self, target: Writable, aad: Buffer = b"") -> EncryptingWriter:
         """A file object that encrypts what is written to it, of any length, into a binary file:
@@ -215,6 +183,24 @@ class Client(Handle):
         check(status, error)
         return length.value
 
+    def decrypt_many(
+        self, messages: Sequence[Buffer], aads: Sequence[Buffer] | None = None, *, expect: str
+    ) -> list[bytes]:
+        """The plaintext of each message of a column, of any keys and versions, if the names of all these keys match
+        `expect` as in `decrypt`. If one is refused, so are all, and the error tells which it was."""
+        pattern = text_argument(expect, "the expected name")
+        return _many(library().client_decrypt_many, self._handle, messages, aads, (pattern,))
+
+    def reencrypt_many(
+        self, messages: Sequence[Buffer], aads: Sequence[Buffer] | None = None, *, expect: str
+    ) -> list[bytes]:
+        """Each message anew under the newest version of the key that it names; those of that version stay as they are.
+
+        The plaintexts do not leave the library. `keystead.reencrypt` moves whole tables.
+        """
+        pattern = text_argument(expect, "the expected name")
+        return _many(library().client_reencrypt_many, self._handle, messages, aads, (pattern,))
+
     def decrypt_stream(self, source: Readable, aad: Buffer = b"", *, expect: str) -> io.BufferedReader:
         """A file object that reads the plaintext of the stream in a binary file, with the key that the stream names, if
         that name matches `expect` as in `decrypt`.
@@ -266,6 +252,15 @@ def decrypted_size(message: Buffer) -> int:
     return _decrypted_size(borrow(message))
 
 
+def key_id(message: Buffer) -> str:
+    """The name and version of the key that a message or a stream says it needs: "customer-42/3". Needs no key, and so
+    proves nothing. The first `STREAM_HEADER_MAX` bytes of a stream are enough."""
+    source = borrow(message)
+    text, error = c_void_p(), c_void_p()
+    check(library().message_key_id(source, len(source), byref(text), byref(error)), error)
+    return take_text(text)
+
+
 def _decrypted_size(source: bytes | Borrowed) -> int:
     length, error = c_size_t(), c_void_p()
     check(library().message_decrypted_size(source, len(source), byref(length), byref(error)), error)
@@ -291,6 +286,41 @@ class _Column:
             self._lent = [Borrowed(value) for value in values]
             self.starts = (c_void_p * count)(*[lent._as_parameter_ for lent in self._lent])
         self.lens[:] = [len(lent) for lent in self._lent]
+
+
+def _many(
+    function: Any, handle: c_void_p, values: Sequence[Buffer], aads: Sequence[Buffer] | None, more: tuple[Any, ...]
+) -> list[bytes]:
+    """A call on a column of values, each with its associated data, that gives a column of results."""
+    if aads is not None and len(aads) != len(values):
+        raise argument_error(f"{len(values)} values have {len(aads)} associated data; give as many of both")
+    column, contexts = _Column(values), None if aads is None else _Column(aads)
+    offsets, length, error = (c_size_t * (len(values) + 1))(), c_size_t(), c_void_p()
+    # What is decrypted is shorter; how much longer what is encrypted is, the first call tells.
+    size = sum(column.lens)
+    while True:
+        out = new_bytes(None, size)
+        status = function(
+            handle,
+            column.starts,
+            column.lens,
+            contexts and contexts.starts,
+            contexts and contexts.lens,
+            len(values),
+            *more,
+            out,
+            size,
+            offsets,
+            byref(length),
+            byref(error),
+        )
+        if status != Code.BUFFER_TOO_SMALL:
+            break
+        size = length.value
+        library().error_free(error)
+    check(status, error)
+    ends = list(offsets)
+    return [out[ends[i] : ends[i + 1]] for i in range(len(values))]
 
 
 def _shortened(out: bytes, length: int) -> bytes:
