@@ -1,0 +1,55 @@
+"""A PostgreSQL server of our own, on a socket in a folder of its own, where its programs are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def programs() -> Path | None:
+    """The folder of the newest PostgreSQL of this machine; Debian keeps each version apart."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    if found:
+        return found[-1].parent
+    path = shutil.which("initdb")
+    return Path(path).parent if path else None
+
+
+class PostgreSQL:
+    """A running server. It refuses to run as root, and so gets another user then."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="keystead-postgresql-"))
+        self._user: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
+        if self._user:
+            shutil.chown(self.folder, "nobody")
+        data = self.folder / "data"
+        initdb = [str(folder / "initdb"), "--auth=trust", "--username=keystead", "--encoding=UTF8", "--no-sync", "-D"]
+        subprocess.run([*initdb, str(data)], check=True, stdout=subprocess.DEVNULL, cwd=self.folder, **self._user)
+        server = [str(folder / "postgres"), "-D", str(data), "-k", str(self.folder)]
+        server += ["-c", "listen_addresses=", "-c", "fsync=off"]
+        log = open(self.folder / "log", "wb")  # noqa: SIM115 - the server keeps it
+        self._process = subprocess.Popen(server, stdout=log, stderr=log, cwd=self.folder, **self._user)
+        self.database = f"host={self.folder} user=keystead dbname=postgres"
+        self._await_ready(folder / "pg_isready")
+
+    def _await_ready(self, program: Path) -> None:
+        deadline = time.monotonic() + 60
+        while subprocess.run([program, "-q", "-h", self.folder, "-U", "keystead"], check=False).returncode != 0:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "log").read_text())
+            time.sleep(0.05)
+
+    def finish(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
