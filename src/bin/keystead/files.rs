@@ -2,9 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use keystead::{Code, Error, Result};
@@ -79,10 +79,14 @@ impl Output {
             let sink = Box::new(std::io::stdout().lock());
             return Ok(Output { sink, name: "standard output".into(), places: None, file: None });
         };
-        let name = path.display().to_string();
         let mut partial = path.as_os_str().to_owned();
         partial.push(format!(".{}.partial", std::process::id()));
-        let partial = PathBuf::from(partial);
+        Output::create_beside(PathBuf::from(partial), path)
+    }
+
+    /// A file that is `partial` while it is written, and then takes the place of `path`.
+    pub fn create_beside(partial: PathBuf, path: &Path) -> Result<Output> {
+        let name = path.display().to_string();
         let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
         let file = created.and_then(|file| file.try_clone().map(|clone| (file, clone)));
         let (file, sink) = file.map_err(|error| fault("write", &name, &error))?;
@@ -96,6 +100,24 @@ impl Output {
     /// Ends the output. Without it a file never appears.
     pub fn commit(mut self) -> Result<()> {
         self.try_commit().map_err(|error| fault("write", &self.name, &error))
+    }
+
+    /// As [`Output::commit`], with the mode and, as far as we may, the owner of the file that it replaces. When it
+    /// returns, the file is on the disk.
+    pub fn commit_as(mut self, replaced: &Metadata) -> Result<()> {
+        let name = self.name.clone();
+        let mut commit = || {
+            let (file, folder) = match (&self.file, &self.places) {
+                (Some(file), Some((_, place))) => (file, place.parent().map(Path::to_owned)),
+                _ => return self.try_commit(),
+            };
+            let _ = std::os::unix::fs::fchown(file, Some(replaced.uid()), Some(replaced.gid()));
+            file.set_permissions(replaced.permissions())?;
+            self.try_commit()?;
+            let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
+            File::open(folder)?.sync_all()
+        };
+        commit().map_err(|error| fault("write", &name, &error))
     }
 
     fn try_commit(&mut self) -> std::io::Result<()> {

@@ -8,6 +8,7 @@ mod files;
 mod keys;
 mod messages;
 mod progress;
+mod reencrypt;
 mod show;
 mod streams;
 
@@ -42,6 +43,8 @@ enum Command {
     Decrypt(messages::Decrypt),
     /// Show what a message or a stream says of itself; no key and no configuration needed
     Inspect(messages::Inspect),
+    /// Move the files of a folder to the newest version of their key, and prove that no older one is left
+    Reencrypt(reencrypt::Reencrypt),
     /// Ask every key server whether it answers; fails if none does
     Status,
     /// Work with logs and audit trails
@@ -78,6 +81,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Encrypt(command) => with_client(config, |client| messages::encrypt(&command, client))?,
         Command::Decrypt(command) => with_client(config, |client| messages::decrypt(&command, client))?,
         Command::Inspect(command) => messages::inspect(&command, json)?,
+        Command::Reencrypt(command) => return with_client(config, |client| reencrypt::run(&command, client, json)),
         Command::Status => return with_client(config, |client| show::status(client, json)),
         Command::Log(LogCommand::Verify { files }) => return show::verify(&files, json),
     }

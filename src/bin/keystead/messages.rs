@@ -55,7 +55,7 @@ pub struct Inspect {
 const MAX_MESSAGE: usize = 65_536;
 /// More than what surrounds the ciphertext of any message.
 const OVERHEAD: usize = 2 * stream::MAX_HEADER;
-const MAX_ENCRYPTED: usize = MAX_PLAINTEXT + OVERHEAD;
+pub const MAX_ENCRYPTED: usize = MAX_PLAINTEXT + OVERHEAD;
 
 pub fn encrypt(command: &Encrypt, client: &Client) -> Result<()> {
     let mut input = Input::open(command.input.as_deref())?;

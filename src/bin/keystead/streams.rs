@@ -37,6 +37,26 @@ pub fn decrypt(mut decryptor: Decryptor, start: &[u8], input: &mut Input, output
     decryptor.finish()
 }
 
+/// Encrypts anew what is decrypted of `start`, which is behind the header, and of what follows it.
+pub fn reencrypt(
+    mut decryptor: Decryptor,
+    mut encryptor: Encryptor,
+    start: &[u8],
+    input: &mut Input,
+    output: &mut Output,
+) -> Result<()> {
+    let mut plaintext = Zeroizing::new(vec![0; PIECE + ROOM]);
+    let mut out = vec![0; PIECE + 2 * ROOM];
+    for_each_piece(start, input, |piece| {
+        let size = decryptor.update(piece, &mut plaintext)?;
+        let size = encryptor.update(&plaintext[..size], &mut out)?;
+        output.write(&out[..size])
+    })?;
+    decryptor.finish()?;
+    let size = encryptor.finish(&mut out)?;
+    output.write(&out[..size])
+}
+
 fn for_each_piece(start: &[u8], input: &mut Input, mut work: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     work(start)?;
     let mut piece = Zeroizing::new(vec![0; PIECE]);
