@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,14 +18,14 @@ use crate::envelope::batch::Values;
 use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, message};
 use crate::error::{Code, Error, Result};
+use crate::keys::{Counts, Found, Keys};
 pub use crate::keys::{Creation, Key};
-use crate::keys::{Found, Keys};
 pub use crate::kmip::Revocation;
 use crate::log::{Log, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
 
-/// The background refresh looks this often for keys that are due, or at an eighth of `ttl` if that is less.
+/// The background refresh looks this often for keys that are due, or at an eighth of `version_ttl` if that is less.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
 /// So long closing waits for a collector to take the last records.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -63,7 +64,7 @@ impl Client {
         let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
         parts.journal.event(catalogue::CLIENT_START, Severity::Notice, &start);
         parts.record(&findings);
-        spawn_refresh(&parts, config.cache.ttl, ExpiryWatch::new(&config, since))?;
+        spawn_refresh(&parts, config.cache.version_ttl, ExpiryWatch::new(&config, since))?;
         Ok(Client { parts, process: ProcessStamp::current() })
     }
 
@@ -80,6 +81,28 @@ impl Client {
     /// Errors: as [`Client::key`], without `KeyNotFound`.
     pub fn create_key(&self, name: &str) -> Result<(Key, Creation)> {
         self.logged()?.keys.create(name)
+    }
+
+    /// The name of the key of the user, customer or document that `id` tells apart: what `keys.template` makes of it, or of
+    /// its pseudonym. Blocks where names are pseudonyms and their key is not cached.
+    ///
+    /// It is also what [`Client::decrypt`] is to expect for that user's data. Errors: `InvalidArgument`; as
+    /// [`Client::key`] for the key of pseudonyms.
+    pub fn key_name(&self, id: &str) -> Result<String> {
+        self.logged()?.keys.name_for(id)
+    }
+
+    /// The key of the user that `id` tells apart. Blocks unless cached. Errors: as [`Client::key_name`] and [`Client::key`].
+    pub fn key_for(&self, id: &str) -> Result<Key> {
+        let parts = self.logged()?;
+        parts.keys.named(&parts.keys.name_for(id)?)
+    }
+
+    /// Makes the key of the user that `id` tells apart, or returns the one there is. Blocks.
+    ///
+    /// Errors: as [`Client::key_name`] and [`Client::create_key`].
+    pub fn register(&self, id: &str) -> Result<(Key, Creation)> {
+        self.logged()?.keys.register(id)
     }
 
     /// Makes a new version of a named key and returns its handle; other handles of the name follow. Blocks.
@@ -105,9 +128,40 @@ impl Client {
 
     /// Destroys a version on the key server. What it encrypted can never be read again. Blocks.
     ///
-    /// Errors: as [`Client::key`], `KeyState` while it is active: it takes a revocation before.
+    /// Errors: as [`Client::key`], `KeyState` while it is active: it takes a revocation before. `KeyReferenced` while
+    /// anything is known to need it.
     pub fn destroy_key(&self, id: &KeyId) -> Result<()> {
         self.logged()?.keys.destroy(id)
+    }
+
+    /// Remembers that `what` (a table, an archive, a protected key) needs a version, which is then not destroyed. Kept in
+    /// the file of `keys.state`, without which it ends with this client. Blocks on files only.
+    ///
+    /// Errors: `InvalidArgument` unless `what` is one line of 1 to 256 bytes, `System`.
+    pub fn add_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        self.logged()?.keys.add_reference(id, what)
+    }
+
+    /// Forgets that `what` needs a version. Errors: as [`Client::add_reference`].
+    pub fn remove_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        self.logged()?.keys.remove_reference(id, what)
+    }
+
+    /// What is known to need a version.
+    pub fn references(&self, id: &KeyId) -> Result<Vec<String>> {
+        Ok(self.logged()?.keys.references(id))
+    }
+
+    /// Wipes every key from memory. Keys that are held say `KeyStale` from now on; [`Client::key`] fetches anew.
+    pub fn purge(&self) -> Result<()> {
+        self.logged()?.keys.purge(None);
+        Ok(())
+    }
+
+    /// Wipes every version of one key from memory, as [`Client::purge`] does with all.
+    pub fn purge_key(&self, name: &str) -> Result<()> {
+        self.logged()?.keys.purge(Some(name));
+        Ok(())
     }
 
     /// Decrypts with the key that the message names, if that name matches `expect` (`customer-42`, `customer-*`, `*`).
@@ -173,13 +227,13 @@ impl Client {
     /// Every version of every key that the key servers know under our naming. Blocks.
     pub fn list_keys(&self) -> Result<Vec<KeyInfo>> {
         let parts = self.logged()?;
-        Ok(parts.keys.list()?.iter().map(|found| parts.key_info(found)).collect())
+        Ok(parts.key_infos(&parts.keys.list()?))
     }
 
     /// Every version of one named key, the oldest first. Blocks.
     pub fn show_key(&self, name: &str) -> Result<Vec<KeyInfo>> {
         let parts = self.logged()?;
-        Ok(parts.keys.show(name)?.iter().map(|found| parts.key_info(found)).collect())
+        Ok(parts.key_infos(&parts.keys.show(name)?))
     }
 
     /// Ends every session of every key, before a planned snapshot of the machine. Does not block.
@@ -198,12 +252,12 @@ impl Client {
     /// What the client knows of itself and its servers. Does not block.
     pub fn status(&self) -> Result<Status> {
         let parts = self.live()?;
-        let (keys, hits, misses) = parts.keys.counts();
         Ok(Status {
             client: parts.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             memory_tier: slot::tier().map(|tier| tier.to_string()),
-            cache: CacheStatus { keys, hits, misses },
+            cache: CacheStatus::of(parts.keys.counts()),
+            rotation_due: parts.keys.due(),
             servers: parts.cluster.servers().iter().map(ServerStatus::of).collect(),
         })
     }
@@ -257,7 +311,7 @@ impl Parts {
         let cluster = Arc::new(Cluster::new(config, journal.clone())?);
         Ok(Parts {
             name: config.client_name.clone(),
-            keys: Keys::new(cluster.clone(), config.cache, config.policy),
+            keys: Keys::new(cluster.clone(), config)?,
             cluster,
             journal,
             closed: AtomicBool::new(false),
@@ -299,7 +353,15 @@ impl Parts {
         }
     }
 
-    fn key_info(&self, found: &Found) -> KeyInfo {
+    fn key_infos(&self, found: &[Found]) -> Vec<KeyInfo> {
+        // They come by name and version, so that the last one of a name that encrypts is its newest.
+        let mut newest: HashMap<&str, u32> = HashMap::new();
+        newest.extend(found.iter().filter(|one| one.encrypts()).map(|one| (one.id.name.as_str(), one.id.version)));
+        let is_newest = |one: &Found| newest.get(one.id.name.as_str()) == Some(&one.id.version);
+        found.iter().map(|found| self.key_info(found, is_newest(found))).collect()
+    }
+
+    fn key_info(&self, found: &Found, is_newest: bool) -> KeyInfo {
         KeyInfo {
             name: found.id.name.clone(),
             version: found.id.version,
@@ -308,6 +370,10 @@ impl Parts {
             algorithm: found.algorithm.map(|algorithm| algorithm.to_string()),
             length_bits: found.length_bits,
             created: found.initial_date,
+            activated: found.activation_date,
+            deactivates: found.deactivation_date,
+            rotate_by: self.keys.rotate_by(found.in_use_since()).filter(|_| is_newest),
+            needed_by: self.keys.references(&found.id),
             server: self.cluster.servers()[found.server].name(),
         }
     }
@@ -364,6 +430,14 @@ pub struct KeyInfo {
     pub length_bits: Option<u32>,
     /// Initial Date, in seconds since 1970.
     pub created: Option<i64>,
+    /// Activation Date, in seconds since 1970.
+    pub activated: Option<i64>,
+    /// Deactivation Date, in seconds since 1970: from then on it encrypts no more.
+    pub deactivates: Option<i64>,
+    /// Of a newest version, when it is to be rotated (`keys.rotate_after`), in seconds since 1970.
+    pub rotate_by: Option<i64>,
+    /// What is known to need it.
+    pub needed_by: Vec<String>,
     /// The server that described it, `host:port`.
     pub server: String,
 }
@@ -377,15 +451,32 @@ pub struct Status {
     /// The protection of the memory that keys are in, `memfd_secret` or `mlock`; absent before the first key.
     pub memory_tier: Option<String>,
     pub cache: CacheStatus,
+    /// The cached keys that are to be rotated, by name.
+    pub rotation_due: Vec<String>,
     pub servers: Vec<ServerStatus>,
 }
 
 /// How the key cache has served.
 #[derive(Clone, Debug, Serialize)]
 pub struct CacheStatus {
+    /// Versions in the cache.
     pub keys: usize,
+    /// What was asked for and was there, verified.
     pub hits: u64,
     pub misses: u64,
+    /// Verifications that a server answered.
+    pub refreshes: u64,
+    /// Verifications that no server answered, so that a key went on unverified.
+    pub stale: u64,
+    /// Keys that went to make room, in the cache or in locked memory.
+    pub evicted: u64,
+}
+
+impl CacheStatus {
+    fn of(counts: Counts) -> CacheStatus {
+        let Counts { keys, hits, misses, refreshes, stale, evicted } = counts;
+        CacheStatus { keys, hits, misses, refreshes, stale, evicted }
+    }
 }
 
 /// What is known of one server from the last time it was tried.

@@ -92,6 +92,8 @@ codes! {
     PermissionDenied = 405 "PERMISSION_DENIED",
     /// Two active keys carry the same name and version.
     KeyAmbiguous = 406 "KEY_AMBIGUOUS",
+    /// The key servers show only older versions of the key than were seen before.
+    KeyVersionLost = 407 "KEY_VERSION_LOST",
 
     /// The data was altered, belongs to another key or context, or is not a message at all.
     NotAuthentic = 501 "NOT_AUTHENTIC",
@@ -105,6 +107,8 @@ codes! {
     KeyWeak = 505 "KEY_WEAK",
     /// The algorithm or key length is not allowed.
     AlgorithmRefused = 506 "ALGORITHM_REFUSED",
+    /// Something is known to need the key, so it is not destroyed.
+    KeyReferenced = 507 "KEY_REFERENCED",
 
     /// A fault of the library itself; the handle is not usable any more.
     Internal = 901 "INTERNAL",

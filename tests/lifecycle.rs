@@ -3,23 +3,35 @@
 #[path = "common/keyservers.rs"]
 mod keyservers;
 
+use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use keyservers::KeyServers;
+use keyservers::{KeyServers, Kind};
 use keystead::client::{Key, Revocation};
 use keystead::envelope::{KeyId, message};
-use keystead::{Client, Code};
+use keystead::kmip::ttlv::{Reader, Writer};
+use keystead::kmip::{Connector, Deadline, Locate, Operation, Version, tags};
+use keystead::{Client, Code, config};
 
 /// A client that verifies its keys several times a second.
 fn watchful(servers: &KeyServers) -> Client {
+    configured(servers, "watchful.conf", "[cache]\nttl = \"400ms\"")
+}
+
+/// A client of the harness's configuration with these sections.
+fn configured(servers: &KeyServers, file: &str, sections: &str) -> Client {
+    Client::open(&written(servers, file, sections)).unwrap()
+}
+
+fn written(servers: &KeyServers, file: &str, sections: &str) -> PathBuf {
     let text = std::fs::read_to_string(&servers.config).unwrap();
-    assert!(!text.contains("[cache]"), "the harness leaves the cache to its tests");
-    let path = servers.dir.join("watchful.conf");
-    std::fs::write(&path, format!("{text}\n[cache]\nttl = \"400ms\"\n")).unwrap();
+    assert!(!text.contains("[cache]") && !text.contains("[keys]"), "the harness leaves these to its tests");
+    let path = servers.dir.join(file);
+    std::fs::write(&path, format!("{text}\n{sections}\n")).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    Client::open(&path).unwrap()
+    path
 }
 
 fn encrypt(key: &Key, plaintext: &[u8]) -> keystead::Result<Vec<u8>> {
@@ -166,4 +178,170 @@ fn a_version_is_destroyed_in_two_steps_and_then_gone() {
     let error = key.encrypt(b"value", b"", &mut [0; 256]).unwrap_err();
     assert!(error.code() == Code::KeyState && error.message().contains("destroyed"), "{error}");
     assert_eq!(decrypt(&client, &message).unwrap_err().code(), Code::KeyNotFound);
+}
+
+#[test]
+fn a_compromised_version_decrypts_where_that_is_allowed_and_never_encrypts() {
+    let servers = KeyServers::start(1);
+    let client = configured(&servers, "allowed.conf", "[keys]\nallow_compromised = true");
+    let (key, _) = client.create_key("orders").unwrap();
+    let message = encrypt(&key, b"value").unwrap();
+    client.revoke_key(&id("orders/1"), Revocation::KeyCompromise).unwrap();
+    assert_eq!(decrypt(&client, &message).unwrap(), b"value");
+    assert_eq!(encrypt(&key, b"value").unwrap_err().code(), Code::KeyState);
+    let error = decrypt(&watchful(&servers), &message).unwrap_err();
+    assert!(error.message().contains("allow_compromised"), "{error}");
+}
+
+#[test]
+fn a_version_that_something_needs_is_not_destroyed_by_any_process() {
+    let servers = KeyServers::start(1);
+    let sections = "[keys]\nstate = \"keys.state\"";
+    let (here, elsewhere) = (configured(&servers, "a.conf", sections), configured(&servers, "b.conf", sections));
+    let message = encrypt(&here.create_key("orders").unwrap().0, b"value").unwrap();
+    here.add_reference(&id("orders/1"), "table cards").unwrap();
+    here.add_reference(&id("orders/1"), "backup of May").unwrap();
+    here.close().unwrap();
+    let after = configured(&servers, "c.conf", sections);
+    after.revoke_key(&id("orders/1"), Revocation::CessationOfOperation).unwrap();
+    for client in [&elsewhere, &after] {
+        let error = client.destroy_key(&id("orders/1")).unwrap_err();
+        assert_eq!(error.code(), Code::KeyReferenced);
+        assert!(error.message().contains("table cards") && error.message().contains("backup of May"), "{error}");
+    }
+    assert_eq!(after.show_key("orders").unwrap()[0].needed_by, ["backup of May", "table cards"]);
+    assert_eq!(decrypt(&after, &message).unwrap(), b"value");
+    ["table cards", "backup of May"].iter().for_each(|what| elsewhere.remove_reference(&id("orders/1"), what).unwrap());
+    after.destroy_key(&id("orders/1")).unwrap();
+    assert_eq!(decrypt(&after, &message).unwrap_err().code(), Code::KeyNotFound);
+}
+
+#[test]
+fn a_version_that_was_destroyed_is_never_made_again() {
+    let servers = KeyServers::start(1);
+    let sections = "[keys]\nstate = \"keys.state\"";
+    let client = configured(&servers, "a.conf", sections);
+    client.create_key("orders").unwrap();
+    client.revoke_key(&id("orders/1"), Revocation::CessationOfOperation).unwrap();
+    client.destroy_key(&id("orders/1")).unwrap();
+    drop(client);
+    let made = configured(&servers, "a.conf", sections).create_key("orders");
+    // A server that goes on showing what was destroyed has no key of that name to give; one that forgets it, a new one.
+    match made {
+        Ok((key, _)) => assert_eq!(key.id().unwrap(), id("orders/2")),
+        Err(error) => assert_eq!(error.code(), Code::KeyState, "{error}"),
+    }
+}
+
+/// Adds a date to an object: what an administrator does at the key server.
+struct AddDate<'a> {
+    id: &'a str,
+    name: &'a str,
+    date: i64,
+}
+
+impl Operation for AddDate<'_> {
+    const CODE: u32 = 0x0D;
+    const NAME: &'static str = "Add Attribute";
+    type Answer = ();
+
+    fn write(&self, payload: &mut Writer, _: Version) {
+        payload.text(tags::UNIQUE_IDENTIFIER, self.id);
+        payload.structure(tags::ATTRIBUTE, |attribute| {
+            attribute.text(tags::ATTRIBUTE_NAME, self.name);
+            attribute.date_time(tags::ATTRIBUTE_VALUE, self.date);
+        });
+    }
+
+    fn read(&self, _: Reader<'_>) -> keystead::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_version_encrypts_up_to_its_deactivation_date_whoever_else_is_asleep() {
+    if !Kind::Go.is_there() {
+        return; // PyKMIP takes no dates.
+    }
+    let servers = KeyServers::start_kind(Kind::Go, 1);
+    let (settings, _) = config::load(&servers.config).unwrap();
+    configured(&servers, "maker.conf", "").create_key("orders").unwrap();
+    let soon = Deadline::after(Duration::from_secs(10));
+    let mut connection = Connector::new(&settings.servers[0]).unwrap().connect(soon).unwrap();
+    let locate = Locate { name: Some("orders/1"), ..Locate::default() };
+    let object = connection.call(&locate, soon).unwrap().remove(0);
+    let date = config::now() + 4;
+    connection.call(&AddDate { id: &object, name: "Deactivation Date", date }, soon).unwrap();
+
+    // Nobody asks the server again within ten minutes.
+    let client = configured(&servers, "sleepy.conf", "");
+    let key = client.key("orders").unwrap();
+    let message = encrypt(&key, b"value").unwrap();
+    assert_eq!(client.show_key("orders").unwrap()[0].deactivates, Some(date));
+    let mut refusal = None;
+    eventually("the end of the version", || {
+        refusal = encrypt(&key, b"value").err();
+        refusal.is_some()
+    });
+    assert!(config::now() >= date);
+    let refusal = refusal.unwrap();
+    assert_eq!(refusal.code(), Code::KeyState);
+    assert!(refusal.message().contains("deactivation date") && refusal.message().contains("rotate"), "{refusal}");
+    assert_eq!(decrypt(&client, &message).unwrap(), b"value");
+    client.rotate_key("orders").unwrap();
+    assert_eq!(message::key_id(&encrypt(&key, b"value").unwrap()).unwrap(), id("orders/2"));
+}
+
+#[test]
+fn a_rotation_that_is_due_is_recorded_once_and_shown() {
+    let servers = KeyServers::start(1);
+    let client = configured(&servers, "due.conf", "[cache]\nttl = \"400ms\"\n[keys]\nrotate_after = \"2s\"");
+    client.create_key("orders").unwrap();
+    client.create_key("fresh").unwrap();
+    let recorded = || std::fs::read_to_string(&servers.log).unwrap().matches("event=key.rotation_due").count();
+    eventually("the record", || recorded() > 0);
+    let listed = client.list_keys().unwrap();
+    assert!(listed.iter().all(|key| key.rotate_by.is_some_and(|by| by >= key.created.unwrap() + 2)), "{listed:?}");
+    client.rotate_key("orders").unwrap();
+    assert!(!client.status().unwrap().rotation_due.contains(&"orders".to_owned()));
+    let shown = client.show_key("orders").unwrap();
+    assert!(shown[0].rotate_by.is_none() && shown[1].rotate_by.is_some(), "{shown:?}");
+    eventually("both are due", || client.status().unwrap().rotation_due == ["fresh", "orders"]);
+    eventually("one record each", || recorded() == 3);
+}
+
+/// A primary dies before it has told anybody of the version that data was just encrypted with.
+#[test]
+fn a_version_that_was_seen_is_never_undercut_also_by_a_process_that_starts_anew() {
+    if !Kind::Go.is_there() {
+        return;
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 2);
+    let sections = "[keys]\nstate = \"keys.state\"";
+    let client = configured(&servers, "a.conf", sections);
+    client.create_key("orders").unwrap();
+    servers.set_lag(Duration::from_secs(60));
+    assert_eq!(client.rotate_key("orders").unwrap().id().unwrap(), id("orders/2"));
+    drop(client);
+    servers.kill("primary");
+
+    let forgetful = configured(&servers, "b.conf", "");
+    assert_eq!(forgetful.key("orders").unwrap().id().unwrap(), id("orders/1"), "or there is nothing to undercut");
+    let error = configured(&servers, "a.conf", sections).key("orders").err().unwrap();
+    assert_eq!(error.code(), Code::KeyNotFound, "{error}");
+    assert!(error.message().contains("version 2") && !error.attempts().is_empty(), "{error}");
+
+    // The same, said by a primary.
+    let path = written(&servers, "swapped.conf", sections);
+    let [first, second] = [0, 1].map(|n| servers.servers[n].port.to_string());
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace(&first, "PORT").replace(&second, &first).replace("PORT", &second)).unwrap();
+    let client = Client::open(&path).unwrap();
+    assert_eq!(client.key("orders").err().unwrap().code(), Code::KeyVersionLost);
+    assert!(std::fs::read_to_string(&servers.log).unwrap().contains("event=key.version_lost"));
+    // The way out leads upwards.
+    let version = client.rotate_key("orders").unwrap().id().unwrap().version;
+    assert!(version > 2, "{version}");
+    servers.restart("primary");
+    client.key("orders").unwrap();
 }

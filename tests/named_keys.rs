@@ -286,3 +286,176 @@ fn a_closed_client_takes_its_keys_along() {
     assert_eq!(client.key("customer-1").err().unwrap().code(), Code::Closed);
     client.close().unwrap();
 }
+
+#[test]
+fn a_thousand_threads_that_want_one_key_cause_one_get() {
+    let mut servers = KeyServers::start(1);
+    impatient(&servers).create_key("wanted").unwrap();
+    let before = servers.count("primary", "Get");
+    let client = impatient(&servers);
+    let start = Barrier::new(1000);
+    std::thread::scope(|scope| {
+        for _ in 0..1000 {
+            let wait = || {
+                start.wait();
+                assert_eq!(client.key("wanted").unwrap().id().unwrap().to_string(), "wanted/1");
+            };
+            std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, wait).unwrap();
+        }
+    });
+    assert_eq!(servers.count("primary", "Get") - before, 1);
+    let counts = client.status().unwrap().cache;
+    assert_eq!((counts.hits + counts.misses, counts.keys), (1000, 1));
+}
+
+#[test]
+fn that_a_key_is_missing_is_not_remembered() {
+    let servers = KeyServers::start(1);
+    let (client, other) = (impatient(&servers), impatient(&servers));
+    assert_eq!(client.key("late").err().unwrap().code(), Code::KeyNotFound);
+    other.create_key("late").unwrap();
+    client.key("late").unwrap();
+}
+
+#[test]
+fn hits_misses_refreshes_and_stale_keys_are_counted() {
+    let mut servers = KeyServers::start(1);
+    let sections = "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"2s\"\n[cache]\nttl = \"400ms\"";
+    let client = Client::open(&configured(&servers, "counted.conf", sections)).unwrap();
+    client.create_key("customer-1").unwrap();
+    let counts = || client.status().unwrap().cache;
+    let eventually = |what: &str, reached: &dyn Fn() -> bool| {
+        let start = Instant::now();
+        while !reached() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what} did not come about: {:?}", counts());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    client.key("customer-1").unwrap();
+    assert_eq!((counts().hits, counts().misses, counts().stale), (1, 0, 0));
+    eventually("a refresh", &|| counts().refreshes > 0);
+    servers.kill("primary");
+    eventually("a stale key", &|| counts().stale > 0);
+    assert_eq!(client.key("nobody").err().unwrap().code(), Code::NoServer);
+    assert_eq!(counts().misses, 1);
+}
+
+#[test]
+fn a_key_is_verified_again_after_its_maximum_of_uses() {
+    let mut servers = KeyServers::start(1);
+    let client = Client::open(&configured(&servers, "uses.conf", "[cache]\nmax_uses = 100")).unwrap();
+    let message = encrypt(&client.create_key("customer-1").unwrap().0, b"x", b"");
+    let before = servers.count("primary", "GetAttributes");
+    for _ in 0..250 {
+        client.key("customer-1").unwrap();
+    }
+    let by_name = servers.count("primary", "GetAttributes") - before;
+    for _ in 0..250 {
+        client.decrypt(&message, b"", "*", &mut [0; 64]).unwrap();
+    }
+    let by_message = servers.count("primary", "GetAttributes") - before - by_name;
+    assert_eq!((by_name, by_message), (2, 2));
+}
+
+#[test]
+fn a_rotation_made_elsewhere_is_followed_within_version_ttl() {
+    let servers = KeyServers::start(1);
+    let sections = "[cache]\nttl = \"10m\"\nversion_ttl = \"800ms\"";
+    let client = Client::open(&configured(&servers, "follows.conf", sections)).unwrap();
+    let (key, _) = client.create_key("customer-1").unwrap();
+    impatient(&servers).rotate_key("customer-1").unwrap();
+    let rotated = Instant::now();
+    while key.id().unwrap().version == 1 {
+        assert!(rotated.elapsed() < Duration::from_secs(10), "the rotation went unnoticed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_is_purged_is_fetched_anew_and_nothing_else_is() {
+    let mut servers = KeyServers::start(1);
+    let client = impatient(&servers);
+    let keys = ["one", "two"].map(|name| client.create_key(name).unwrap().0);
+    let before = servers.count("primary", "Get");
+    client.purge_key("one").unwrap();
+    let error = keys[0].encrypt(b"x", b"", &mut [0; 256]).unwrap_err();
+    assert!(error.code() == Code::KeyStale && error.message().contains("purged"), "{error}");
+    encrypt(&keys[1], b"x", b"");
+    encrypt(&client.key("one").unwrap(), b"x", b"");
+    client.key("two").unwrap();
+    assert_eq!(servers.count("primary", "Get") - before, 1);
+    client.purge().unwrap();
+    assert_eq!(client.status().unwrap().cache.keys, 0);
+    assert_eq!(keys[1].encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::KeyStale);
+    assert!(std::fs::read_to_string(&servers.log).unwrap().contains("event=cache.purged"));
+}
+
+#[test]
+fn a_key_of_one_name_opens_nothing_of_another() {
+    let servers = KeyServers::start(1);
+    let client = impatient(&servers);
+    let [hers, his] = ["customer-1", "customer-2"].map(|name| client.create_key(name).unwrap().0);
+    let message = encrypt(&hers, b"hers", b"");
+    assert_eq!(decrypt(&his, &message, b"").unwrap_err().code(), Code::WrongKey);
+    // The name in the message is what is believed, and it is authenticated.
+    let at = message.windows(12).position(|bytes| bytes == b"customer-1/1").unwrap();
+    let mut renamed = message.clone();
+    renamed[at + 9] = b'2';
+    assert_eq!(decrypt(&his, &renamed, b"").unwrap_err().code(), Code::NotAuthentic);
+    assert_eq!(client.decrypt(&renamed, b"", "*", &mut [0; 256]).unwrap_err().code(), Code::NotAuthentic);
+}
+
+#[test]
+fn each_user_has_a_key_of_the_template_s_name_made_once() {
+    let servers = KeyServers::start(1);
+    let client = Client::open(&configured(&servers, "users.conf", "[keys]\ntemplate = \"customer-{id}\"")).unwrap();
+    assert_eq!(client.key_name("42").unwrap(), "customer-42");
+    assert_eq!(client.key_for("42").err().unwrap().code(), Code::KeyNotFound);
+    let (key, creation) = client.register("42").unwrap();
+    assert_eq!((key.id().unwrap().to_string().as_str(), creation), ("customer-42/1", Creation::Created));
+    assert_eq!(client.register("42").unwrap().1, Creation::Existed);
+    client.register("43").unwrap();
+    let message = encrypt(&client.key_for("42").unwrap(), b"Ada", b"name");
+    let open = |id: &str| client.decrypt(&message, b"name", &client.key_name(id).unwrap(), &mut [0; 256]);
+    assert_eq!(open("42").unwrap(), 3);
+    assert_eq!(open("43").unwrap_err().code(), Code::WrongKey);
+    for id in ["", "a b", "a/1", "ada@example.com", "*", &"x".repeat(200)] {
+        let error = client.register(id).err().unwrap();
+        assert_eq!(error.code(), Code::InvalidArgument, "{id}");
+        assert!(!error.message().contains("example.com"), "what tells people apart stays out of errors: {error}");
+    }
+    let error = impatient(&servers).register("42").err().unwrap();
+    assert!(error.message().contains("template"), "{error}");
+}
+
+#[test]
+fn a_name_that_tells_of_people_is_warned_of() {
+    let servers = KeyServers::start(1);
+    let client = impatient(&servers);
+    let warnings = || std::fs::read_to_string(&servers.log).unwrap().matches("event=key.name_personal").count();
+    client.create_key("customer-42").unwrap();
+    assert_eq!(warnings(), 0);
+    client.create_key("customer-00436601234567").unwrap();
+    client.create_key("customer-00436601234567").unwrap();
+    assert_eq!(warnings(), 1);
+}
+
+#[test]
+fn pseudonyms_come_from_a_key_of_the_key_server_and_outlive_its_rotation() {
+    let servers = KeyServers::start(1);
+    let sections = "[keys]\ntemplate = \"user-{id}\"\npseudonym_key = \"names\"";
+    let open = || Client::open(&configured(&servers, "pseudonyms.conf", sections)).unwrap();
+    let client = open();
+    assert_eq!(client.key_name("ada@example.com").err().unwrap().code(), Code::KeyNotFound, "it is never made unasked");
+    client.create_key("names").unwrap();
+    let name = client.key_name("ada@example.com").unwrap();
+    let digits = name.strip_prefix("user-").unwrap();
+    assert!(digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()), "{name}");
+    assert_ne!(name, client.key_name("bob@example.com").unwrap());
+    client.register("ada@example.com").unwrap();
+    client.rotate_key("names").unwrap();
+    assert_eq!(open().key_name("ada@example.com").unwrap(), name);
+    assert_eq!(open().key_for("ada@example.com").unwrap().name(), name);
+    let written = std::fs::read_to_string(&servers.log).unwrap() + &std::fs::read_to_string(&servers.audit).unwrap();
+    assert!(!written.contains("example.com") && !written.contains("event=key.name_personal"), "it tells of people");
+}

@@ -9,7 +9,7 @@ use super::origin::{Item, Origin};
 use super::parse::Source;
 use super::schema::{Document, Host, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation};
 use super::tls::{self, TlsItems, TrustItem};
-use super::{Audit, Config, Finding, Log, Policy, Secret, Server, Tls, findings};
+use super::{Audit, Config, Finding, Keys, Log, Policy, Secret, Server, Tls, findings};
 use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
@@ -31,7 +31,7 @@ impl<'a> Loader<'a> {
         for section in document.server {
             servers.push(self.server(section, &document.tls, policy)?);
         }
-        let (log, audit) = (document.log, document.audit);
+        let (keys, log, audit) = (document.keys, document.log, document.audit);
         let config = Config {
             path: self.source.path.to_owned(),
             client_name: document.client.name.0,
@@ -39,6 +39,13 @@ impl<'a> Loader<'a> {
             servers,
             failover: document.failover.into(),
             cache: self.source.cache(document.cache)?,
+            keys: Keys {
+                template: keys.template.map(|template| template.0),
+                pseudonym_key: keys.pseudonym_key.map(|name| name.0),
+                rotate_after: keys.rotate_after.map(|age| age.0),
+                state: keys.state.map(|file| self.source.resolve(&file.0)),
+                allow_compromised: keys.allow_compromised,
+            },
             log: Log {
                 level: log.level,
                 format: log.format,

@@ -40,6 +40,7 @@ pub struct Config {
     pub servers: Vec<Server>,
     pub failover: Failover,
     pub cache: Cache,
+    pub keys: Keys,
     pub log: Log,
     /// The CSV audit trail, where configured.
     pub audit: Option<Audit>,
@@ -107,10 +108,41 @@ pub struct Failover {
 pub struct Cache {
     /// After this a key's state is verified again.
     pub ttl: Duration,
+    /// After this a key is asked for its newest version. Never longer than `ttl`.
+    pub version_ttl: Duration,
     /// How long a key stays usable while no server answers, since its state was last verified.
     pub max_stale: Duration,
+    /// After so many times that the cache gave a key out, its state is verified again.
+    pub max_uses: Option<u64>,
     /// How many keys are kept at most.
     pub max_entries: usize,
+}
+
+/// Named keys.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// How the key of a user is named.
+    pub template: Option<Template>,
+    /// The key that makes pseudonyms of what tells users apart.
+    pub pseudonym_key: Option<String>,
+    /// The age at which a version is to be rotated.
+    pub rotate_after: Option<Duration>,
+    /// Where is kept what must outlast the process.
+    pub state: Option<PathBuf>,
+    /// Whether a compromised version decrypts.
+    pub allow_compromised: bool,
+}
+
+/// What stands before and after the identifier in the name of a user's key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pub before: String,
+    pub after: String,
+}
+
+impl Template {
+    /// Where the identifier goes.
+    pub const PLACE: &str = "{id}";
 }
 
 /// The log.

@@ -163,7 +163,19 @@ impl<'a> Source<'a> {
                 return Err(self.error(Code::ConfigInvalid, given.span().start, &why));
             }
         };
-        Ok(Cache { ttl, max_stale, max_entries: section.max_entries.get() as usize })
+        let version_ttl = match section.version_ttl {
+            None => ttl,
+            Some(given) if given.get_ref().0 <= ttl => given.into_inner().0,
+            Some(given) => {
+                let why = format!(
+                    "`version_ttl` is longer than `ttl` ({ttl:?}), after which keys are asked for their state anyway; \
+                     shorten `version_ttl` or lengthen `ttl`"
+                );
+                return Err(self.error(Code::ConfigInvalid, given.span().start, &why));
+            }
+        };
+        let max_uses = section.max_uses.map(|uses| uses.get().into());
+        Ok(Cache { ttl, version_ttl, max_stale, max_uses, max_entries: section.max_entries.get() as usize })
     }
 
     /// A path of the file; what is relative starts at the file's folder.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::fingerprint::Fingerprint;
 use super::origin::{Origin, path};
-use super::{Durability, Failover, Format, Level, OnFailure, Policy, Rotation, Target};
+use super::{Durability, Failover, Format, Level, OnFailure, Policy, Rotation, Target, Template};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +28,8 @@ pub(super) struct Document {
     pub failover: FailoverSection,
     #[serde(default)]
     pub cache: CacheSection,
+    #[serde(default)]
+    pub keys: KeysSection,
     #[serde(default)]
     pub log: LogSection,
     #[serde(default)]
@@ -78,8 +80,20 @@ pub(super) struct FailoverSection {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct CacheSection {
     pub ttl: PositivePeriod,
+    pub version_ttl: Option<Spanned<PositivePeriod>>,
     pub max_stale: Option<Spanned<PositivePeriod>>,
+    pub max_uses: Option<NonZeroU32>,
     pub max_entries: NonZeroU32,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct KeysSection {
+    pub template: Option<KeyTemplate>,
+    pub pseudonym_key: Option<KeyName>,
+    pub rotate_after: Option<PositivePeriod>,
+    pub state: Option<FilePath>,
+    pub allow_compromised: bool,
 }
 
 #[derive(Deserialize)]
@@ -128,7 +142,9 @@ impl Default for CacheSection {
     fn default() -> Self {
         CacheSection {
             ttl: PositivePeriod(Duration::from_secs(10 * 60)),
+            version_ttl: None,
             max_stale: None,
+            max_uses: None,
             max_entries: NonZeroU32::new(1000).expect("not zero"),
         }
     }
@@ -189,6 +205,43 @@ impl TryFrom<String> for KmipVersion {
         let minor = spoken.into_iter().zip(0..).find(|(version, _)| *version == text);
         minor.map(|(_, minor)| KmipVersion(minor)).ok_or_else(|| format!("KMIP {text:?} is not spoken here"))
     }
+}
+
+/// The name of a key.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct KeyName(pub String);
+
+impl TryFrom<String> for KeyName {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        let is_name = (1..=128).contains(&text.len()) && has_name_characters(&text);
+        if is_name { Ok(KeyName(text)) } else { Err(format!("{text:?} is no key name")) }
+    }
+}
+
+/// The name of a user's key, with a place for what tells users apart.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct KeyTemplate(pub Template);
+
+impl TryFrom<String> for KeyTemplate {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        match text.split_once(Template::PLACE) {
+            // Room for a pseudonym, and for most other identifiers.
+            Some(_) if text.len() > 96 => Err(format!("{text:?} leaves no room for what it is to hold")),
+            Some((before, after)) if has_name_characters(before) && has_name_characters(after) => {
+                Ok(KeyTemplate(Template { before: before.to_owned(), after: after.to_owned() }))
+            }
+            Some(_) => Err(format!("{text:?} holds what no key name may hold")),
+            None => Err(format!("{text:?} does not say where the identifier goes")),
+        }
+    }
+}
+
+fn has_name_characters(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 /// A KMIP user name.
@@ -460,6 +513,7 @@ mod tests {
             ("server", fields::<ServerSection>()),
             ("failover", fields::<FailoverSection>()),
             ("cache", fields::<CacheSection>()),
+            ("keys", fields::<KeysSection>()),
             ("log", fields::<LogSection>()),
             ("audit", fields::<AuditSection>()),
         ];

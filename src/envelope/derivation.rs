@@ -4,11 +4,13 @@
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
+use ring::hmac::{self, HMAC_SHA256};
 use subtle::ConstantTimeEq;
 
 use super::message::{self, COMMITMENT_SIZE, Recipient, SALT_SIZE, not_authentic};
 use super::{cbor, opened};
 use crate::error::{Code, Error, Result};
+use crate::memory::scrub;
 use crate::memory::slot::Slot;
 
 /// The content key of one session, in locked memory.
@@ -69,6 +71,23 @@ pub(super) fn to_decrypt(material: &[u8; 32], purpose: Use, recipient: &Recipien
         }
         content_key(&prk, purpose, recipient.protected)
     })
+}
+
+/// HMAC-SHA-256 of a text, under a key of its own, as 32 hexadecimal digits.
+pub(super) fn pseudonym(material: &[u8; 32], text: &[u8]) -> Result<String> {
+    let tag = pseudonym_tag(material, text);
+    scrub::stack();
+    scrub::registers();
+    Ok(tag?.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Kept out of line, so that its caller overwrites what it leaves on the stack.
+#[inline(never)]
+fn pseudonym_tag(material: &[u8; 32], text: &[u8]) -> Result<hmac::Tag> {
+    const PURPOSE: &[u8] = b"keystead/pseudonym/1";
+    let prk = Salt::new(HKDF_SHA256, PURPOSE).extract(material);
+    let key = prk.expand(&[PURPOSE], HMAC_SHA256).map_err(|_| too_long())?.into();
+    Ok(hmac::sign(&key, text))
 }
 
 /// The slot wipes the stack and the registers that `make` went through. Without a free slot, those of

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::derivation::Use;
@@ -26,7 +27,11 @@ pub struct Key {
     process: ProcessStamp,
     sessions: Sessions,
     material: Slot<[u8; 32]>,
+    room: Option<Room>,
 }
+
+/// Gives locked memory back when none is left, and says whether it could.
+pub type Room = Arc<dyn Fn() -> bool + Send + Sync>;
 
 impl Key {
     pub fn new(id: KeyId, material: Slot<[u8; 32]>) -> Key {
@@ -40,7 +45,14 @@ impl Key {
             process: ProcessStamp::current(),
             sessions: Sessions::new(),
             material,
+            room: None,
         }
+    }
+
+    /// The key, which asks `room` when no locked memory is left for a session.
+    pub fn with_room(mut self, room: Room) -> Key {
+        self.room = Some(room);
+        self
     }
 
     pub fn id(&self) -> &KeyId {
@@ -93,7 +105,18 @@ impl Key {
     }
 
     fn session(&self, salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
-        Session::new(&self.material, self.kid.as_bytes(), salt, now)
+        self.in_room(|| Session::new(&self.material, self.kid.as_bytes(), salt, now))
+    }
+
+    /// Runs `make` again while no locked memory is left and some can be given back.
+    fn in_room<T>(&self, mut make: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            match make() {
+                Err(error)
+                    if error.code() == Code::MemoryExhausted && self.room.as_ref().is_some_and(|room| room()) => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Writes the plaintext of `message` to the front of `out` and returns its size. Never blocks on I/O.
@@ -130,7 +153,7 @@ impl Key {
         }
         let size = parts.ciphertext.len();
         let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
-        let key = derivation::to_decrypt(&self.material, Use::Message, &recipient)?;
+        let key = self.in_room(|| derivation::to_decrypt(&self.material, Use::Message, &recipient))?;
         aead::open(&key, parts, aad, out)?;
         opened::keep(self.owner, parts.recipients, key);
         Ok(())
@@ -144,7 +167,8 @@ impl Key {
         self.check_process()?;
         stream::check_aad(aad)?;
         let salt = session::fresh_salt(std::process::id())?;
-        let (key, recipients) = derivation::to_encrypt(&self.material, Use::Stream, self.kid.as_bytes(), &salt)?;
+        let make = || derivation::to_encrypt(&self.material, Use::Stream, self.kid.as_bytes(), &salt);
+        let (key, recipients) = self.in_room(make)?;
         Encryptor::new(key, &recipients, aad)
     }
 
@@ -160,8 +184,15 @@ impl Key {
         if header.recipient.id != self.kid.as_bytes() {
             return Err(message::wrong_key(&header.recipient, &self.id));
         }
-        let key = derivation::to_decrypt(&self.material, Use::Stream, &header.recipient)?;
+        let key = self.in_room(|| derivation::to_decrypt(&self.material, Use::Stream, &header.recipient))?;
         Decryptor::new(key, &header, aad)
+    }
+
+    /// What stands for `text` in the names of keys: 32 hexadecimal digits, the same for ever, which tell nothing of it
+    /// without the key. `Forked`.
+    pub fn pseudonym(&self, text: &str) -> Result<String> {
+        self.check_process()?;
+        derivation::pseudonym(&self.material, text.as_bytes())
     }
 
     /// Drops all sessions, so that nothing made after a snapshot repeats what was made before it.

@@ -92,6 +92,9 @@ pub const KEYSTEAD_E_PERMISSION_DENIED: i32 = 405;
 /// Two active keys carry the same name and version.
 pub const KEYSTEAD_E_KEY_AMBIGUOUS: i32 = 406;
 
+/// The key servers show only older versions of the key than were seen before.
+pub const KEYSTEAD_E_KEY_VERSION_LOST: i32 = 407;
+
 /// The data was altered, belongs to another key or context, or is not a message at all.
 pub const KEYSTEAD_E_NOT_AUTHENTIC: i32 = 501;
 
@@ -109,6 +112,9 @@ pub const KEYSTEAD_E_KEY_WEAK: i32 = 505;
 
 /// The algorithm or key length is not allowed.
 pub const KEYSTEAD_E_ALGORITHM_REFUSED: i32 = 506;
+
+/// Something is known to need the key, so it is not destroyed.
+pub const KEYSTEAD_E_KEY_REFERENCED: i32 = 507;
 
 /// A fault of the library itself; the client or key is not usable any more.
 pub const KEYSTEAD_E_INTERNAL: i32 = 901;
@@ -164,12 +170,14 @@ names! {
     KEYSTEAD_E_ANSWER_UNEXPECTED,
     KEYSTEAD_E_PERMISSION_DENIED,
     KEYSTEAD_E_KEY_AMBIGUOUS,
+    KEYSTEAD_E_KEY_VERSION_LOST,
     KEYSTEAD_E_NOT_AUTHENTIC,
     KEYSTEAD_E_WRONG_KEY,
     KEYSTEAD_E_KEY_STATE,
     KEYSTEAD_E_KEY_STALE,
     KEYSTEAD_E_KEY_WEAK,
     KEYSTEAD_E_ALGORITHM_REFUSED,
+    KEYSTEAD_E_KEY_REFERENCED,
     KEYSTEAD_E_INTERNAL,
     KEYSTEAD_E_MEMORY_EXHAUSTED,
     KEYSTEAD_E_SYSTEM,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::handle::{Handle, Key, Version};
+use super::handle::{End, Handle, Key, Version};
 use crate::envelope::KeyId;
 use crate::kmip::State;
 
@@ -14,8 +14,32 @@ use crate::kmip::State;
 pub struct Cache {
     max_entries: usize,
     contents: RwLock<Contents>,
+    tally: Tally,
+}
+
+#[derive(Default)]
+struct Tally {
     hits: AtomicU64,
     misses: AtomicU64,
+    refreshes: AtomicU64,
+    stale: AtomicU64,
+    evicted: AtomicU64,
+}
+
+/// What a cache did so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// Versions that are in it.
+    pub keys: usize,
+    /// What was asked for and was there, verified.
+    pub hits: u64,
+    pub misses: u64,
+    /// Verifications that a server answered.
+    pub refreshes: u64,
+    /// Verifications that no server answered, so that a key went on unverified.
+    pub stale: u64,
+    /// Keys that went to make room, in the cache or in locked memory.
+    pub evicted: u64,
 }
 
 #[derive(Default)]
@@ -28,7 +52,7 @@ struct Contents {
 
 impl Cache {
     pub fn new(max_entries: usize) -> Cache {
-        Cache { max_entries, contents: RwLock::default(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+        Cache { max_entries, contents: RwLock::default(), tally: Tally::default() }
     }
 
     pub fn named(&self, name: &str) -> Option<Key> {
@@ -65,18 +89,19 @@ impl Cache {
         let mut contents = self.write();
         if contents.is_closed {
             let key = Key::new(version);
-            key.handle().close();
+            key.handle().end(End::Closed);
             return key;
         }
         let id = version.id().clone();
         contents.versions.insert(id.clone(), version.clone());
         let key = contents.named.entry(id.name).or_insert_with(|| Key::new(version)).clone();
-        contents.evict(self.max_entries);
+        self.tally.evicted.fetch_add(contents.evict(self.max_entries), Ordering::Relaxed);
         key
     }
 
     pub fn insert_version(&self, version: Arc<Version>) -> Arc<Version> {
-        self.write().insert(version.clone(), self.max_entries);
+        let evicted = self.write().insert(version.clone(), self.max_entries);
+        self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
         version
     }
 
@@ -84,9 +109,32 @@ impl Cache {
     pub fn follow(&self, handle: &Handle, newer: Arc<Version>) {
         let mut contents = self.write();
         if !contents.is_closed {
-            contents.insert(newer.clone(), self.max_entries);
+            let evicted = contents.insert(newer.clone(), self.max_entries);
+            self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
             handle.follow(newer);
         }
+    }
+
+    /// Lets the least recently used version go that no application holds, so that its memory serves another key.
+    pub fn evict_for_room(&self) -> Option<KeyId> {
+        let id = self.write().evict_oldest()?;
+        self.tally.evicted.fetch_add(1, Ordering::Relaxed);
+        Some(id)
+    }
+
+    /// Forgets the versions of a name, or of all; handles that are still held refuse from now on. Returns how many.
+    pub fn purge(&self, name: Option<&str>) -> usize {
+        let mut contents = self.write();
+        let held = contents.versions.len();
+        let is_meant = |known: &str| name.is_none_or(|name| name == known);
+        contents.named.retain(|name, key| {
+            if is_meant(name) {
+                key.handle().end(End::Purged);
+            }
+            !is_meant(name)
+        });
+        contents.versions.retain(|id, _| !is_meant(&id.name));
+        held - contents.versions.len()
     }
 
     /// Forgets the current version of a handle whose key was destroyed; the handle refuses from now on.
@@ -94,24 +142,24 @@ impl Cache {
         let mut contents = self.write();
         contents.named.remove(handle.name());
         contents.versions.retain(|id, _| id.name != handle.name());
-        handle.destroy();
+        handle.end(End::Destroyed);
     }
 
     /// Takes over the state that a version was just brought to. A destroyed one is wiped at once.
     pub fn learn(&self, id: &KeyId, state: State) {
         let mut contents = self.write();
         if let Some(version) = contents.versions.get(id) {
-            version.verify(state);
+            version.verify(state.into());
         }
         let followed = contents.named.get(&id.name).and_then(|key| key.handle().current());
         if let Some(version) = followed.filter(|version| version.id() == id) {
-            version.verify(state);
+            version.verify(state.into());
         }
         if state == State::Destroyed {
             contents.versions.remove(id);
             let follows = |key: &Key| key.handle().current().is_some_and(|version| version.id() == id);
             if let Some(key) = contents.named.get(&id.name).filter(|key| follows(key)) {
-                key.handle().destroy();
+                key.handle().end(End::Destroyed);
                 contents.named.remove(&id.name);
             }
         }
@@ -121,22 +169,37 @@ impl Cache {
     pub fn close(&self) {
         let mut contents = self.write();
         contents.is_closed = true;
-        contents.named.drain().for_each(|(_, key)| key.handle().close());
+        contents.named.drain().for_each(|(_, key)| key.handle().end(End::Closed));
         contents.versions.clear();
     }
 
     pub fn count_hit(&self) {
-        self.hits.fetch_add(1, Ordering::Relaxed);
+        self.tally.hits.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn count_miss(&self) {
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        self.tally.misses.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Cached versions, hits, misses.
-    pub fn counts(&self) -> (usize, u64, u64) {
-        let held = self.read().versions.len();
-        (held, self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    pub fn count_refresh(&self) {
+        self.tally.refreshes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn count_stale(&self) {
+        self.tally.stale.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn counts(&self) -> Counts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Tally { hits, misses, refreshes, stale, evicted } = &self.tally;
+        Counts {
+            keys: self.read().versions.len(),
+            hits: count(hits),
+            misses: count(misses),
+            refreshes: count(refreshes),
+            stale: count(stale),
+            evicted: count(evicted),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Contents> {
@@ -149,41 +212,49 @@ impl Cache {
 }
 
 impl Contents {
-    fn insert(&mut self, version: Arc<Version>, max_entries: usize) {
-        if !self.is_closed {
-            self.versions.insert(version.id().clone(), version);
-            self.evict(max_entries);
+    /// Returns how many others went.
+    fn insert(&mut self, version: Arc<Version>, max_entries: usize) -> u64 {
+        if self.is_closed {
+            return 0;
         }
+        self.versions.insert(version.id().clone(), version);
+        self.evict(max_entries)
     }
 
-    /// Lets the least recently used versions go. A handle that the application still holds keeps its version:
-    /// it is the application's, not the cache's, and is still to be verified.
-    fn evict(&mut self, max_entries: usize) {
-        while self.versions.len() > max_entries {
-            let unused = |id: &KeyId| self.named.get(&id.name).is_none_or(Key::is_unused);
-            let oldest =
-                self.versions.values().filter(|version| unused(version.id())).min_by_key(|version| version.used());
-            let Some(id) = oldest.map(|version| version.id().clone()) else { return };
-            self.versions.remove(&id);
-            let follows = |key: &Key| key.handle().current().is_none_or(|version| *version.id() == id);
-            if self.named.get(&id.name).is_some_and(follows) {
-                self.named.remove(&id.name);
-            }
+    fn evict(&mut self, max_entries: usize) -> u64 {
+        let mut evicted = 0;
+        while self.versions.len() > max_entries && self.evict_oldest().is_some() {
+            evicted += 1;
         }
+        evicted
+    }
+
+    /// Lets the least recently used version go. A handle that the application still holds keeps its version:
+    /// it is the application's, not the cache's, and is still to be verified.
+    fn evict_oldest(&mut self) -> Option<KeyId> {
+        let is_held = |id: &KeyId| {
+            let key = self.named.get(&id.name);
+            key.is_some_and(|key| !key.is_unused() && key.handle().follows(id))
+        };
+        let free = self.versions.values().filter(|version| !is_held(version.id()));
+        let id = free.min_by_key(|version| version.used())?.id().clone();
+        self.versions.remove(&id);
+        let follows = |key: &Key| key.handle().current().is_none_or(|version| *version.id() == id);
+        if self.named.get(&id.name).is_some_and(follows) {
+            self.named.remove(&id.name);
+        }
+        Some(id)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope;
     use crate::error::Code;
-    use crate::memory::slot::Slot;
-    use std::time::Duration;
+    use crate::keys::handle::tests::version_of;
 
     fn version(number: u32) -> Arc<Version> {
-        let key = envelope::Key::new(KeyId::new("a", number).unwrap(), Slot::copy_of(&[7; 32]).unwrap());
-        Arc::new(Version::new(key, "uid".into(), State::Active, Duration::from_secs(60)))
+        Arc::new(version_of(&format!("a/{number}")))
     }
 
     #[test]
@@ -200,7 +271,7 @@ mod tests {
             assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::Closed);
         }
         assert!(watched.iter().all(|version| version.upgrade().is_none()), "it is still in memory");
-        assert_eq!(cache.counts().0, 0);
+        assert_eq!(cache.counts().keys, 0);
     }
 
     #[test]
@@ -213,5 +284,42 @@ mod tests {
         assert!([followed, kept].iter().all(|version| all.iter().any(|one| Arc::ptr_eq(one, version))));
         cache.learn(&KeyId::new("a", 1).unwrap(), State::Deactivated);
         assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::KeyState);
+    }
+
+    #[test]
+    fn the_least_recently_used_version_goes_first_and_one_that_is_held_never() {
+        let cache = Cache::new(3);
+        let held = cache.insert_named(Arc::new(version_of("held/1")));
+        cache.insert_named(Arc::new(version_of("old/1")));
+        for number in [1, 2, 3] {
+            // The coarse clock ticks every few milliseconds.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            cache.insert_version(Arc::new(version_of(&format!("free/{number}"))));
+        }
+        assert_eq!((cache.counts().keys, cache.counts().evicted), (3, 2));
+        assert!(cache.version(&KeyId::new("free", 1).unwrap()).is_none() && cache.named("old").is_none());
+        assert_eq!(cache.evict_for_room().unwrap().to_string(), "free/2");
+        assert_eq!(cache.evict_for_room().unwrap().to_string(), "free/3");
+        assert_eq!(cache.evict_for_room(), None, "the application holds it");
+        held.encrypt(b"x", b"", &mut [0; 256]).unwrap();
+        drop(held);
+        assert_eq!(cache.evict_for_room().unwrap().to_string(), "held/1");
+        assert_eq!(cache.counts().keys, 0);
+    }
+
+    #[test]
+    fn what_is_purged_is_wiped_also_behind_handles_and_nothing_else_is() {
+        let cache = Cache::new(10);
+        let (one, other) = (Arc::new(version_of("one/1")), Arc::new(version_of("other/1")));
+        let watched = Arc::downgrade(&one);
+        let keys = [cache.insert_named(one), cache.insert_named(other)];
+        cache.insert_version(Arc::new(version_of("one/2")));
+        assert_eq!(cache.purge(Some("one")), 2);
+        assert!(watched.upgrade().is_none(), "it is still in memory");
+        let error = keys[0].encrypt(b"x", b"", &mut [0; 256]).unwrap_err();
+        assert!(error.code() == Code::KeyStale && error.message().contains("purged"), "{error}");
+        keys[1].encrypt(b"x", b"", &mut [0; 256]).unwrap();
+        assert_eq!(cache.purge(None), 1);
+        assert!(keys[1].encrypt(b"x", b"", &mut [0; 256]).is_err());
     }
 }

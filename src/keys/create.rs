@@ -100,7 +100,9 @@ impl Keys {
     /// Makes a version above all that are seen. One whose server fell silent before it was decided is given up for a
     /// higher one: a gap in the versions is legal, a second key of one version is not.
     fn make_above(&self, name: &str, view: &View, rivals: Rivals, deadline: Deadline) -> Result<(Found, Creation)> {
-        let mut version = view.found.last().map_or(0, |highest| highest.id.version);
+        // A version that was destroyed is not made again: what it encrypted would be taken for the new one's.
+        let known = self.ledger.newest(name).map_or(0, |known| known.version);
+        let mut version = view.found.last().map_or(0, |highest| highest.id.version).max(known);
         let mut unasked = view.unasked.clone();
         let mut tries = TRIES;
         loop {
@@ -117,10 +119,11 @@ impl Keys {
                 },
                 Err(Unserved { error, lost_on: Some(server) }) => {
                     // The others may have heard of it from the server that is silent now.
-                    if let Ok(found) = self.settle(&id, rivals, None, deadline) {
-                        return Ok((found, Creation::Created));
+                    match self.settle(&id, rivals, None, deadline) {
+                        Ok(found) => return Ok((found, Creation::Created)),
+                        Err(undecided) if is_undecided(&undecided) => (error, server),
+                        Err(refused) => return Err(refused),
                     }
-                    (error, server)
                 }
                 Err(unserved) => return Err(unserved.error),
             };
@@ -286,6 +289,12 @@ fn is_contended(rivals: &[Found]) -> bool {
     rivals.len() > 1 && rivals.iter().all(|found| found.state != State::Active)
 }
 
+/// Whether another version may be taken: nobody can tell what became of this one. Two keys of it, or one that must not be
+/// used, are no reason to make a third.
+fn is_undecided(error: &Error) -> bool {
+    error.code().is_transport() || error.code() == Code::AnswerUnexpected
+}
+
 fn no_more_versions(name: &str) -> Error {
     Error::new(Code::InvalidArgument, format!("key {name:?} has the highest version there is; create another key"))
 }
@@ -298,18 +307,14 @@ fn vanished(id: &KeyId) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kmip::Algorithm;
+    use crate::keys::lookup::tests::found;
 
     fn object(identifier: &str, state: State, initial_date: i64) -> Found {
         Found {
-            id: KeyId::new("customer-1", 1).unwrap(),
             identifier: identifier.into(),
-            state,
-            algorithm: Some(Algorithm::AES),
-            length_bits: Some(256),
             initial_date: Some(initial_date),
             activation_date: (state != State::PreActive).then_some(initial_date),
-            server: 0,
+            ..found("customer-1/1", state)
         }
     }
 
@@ -344,6 +349,14 @@ mod tests {
         }
         assert_eq!(next_version(u32::MAX, 0, 0, 1), None);
         assert_eq!(next_version(u32::MAX - 1, 1, 0, 2), None);
+    }
+
+    #[test]
+    fn two_keys_of_one_version_are_told_and_not_passed_over() {
+        let refused = |code| !is_undecided(&Error::new(code, "as servers say"));
+        assert!([Code::KeyAmbiguous, Code::AlgorithmRefused, Code::PermissionDenied].into_iter().all(refused));
+        assert!(is_undecided(&vanished(&KeyId::new("a", 1).unwrap())));
+        assert!([Code::Deadline, Code::ConnectionLost, Code::NoServer].into_iter().all(|code| !refused(code)));
     }
 
     #[test]

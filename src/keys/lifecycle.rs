@@ -59,14 +59,33 @@ impl Keys {
 
     /// Destroys a version for good: what it encrypted can never be read again. Blocks.
     ///
-    /// Refused while it is active, so that it takes two steps.
+    /// Refused while it is active, so that it takes two steps, and while anything is known to need it.
     pub fn destroy(&self, id: &KeyId) -> Result<()> {
+        let needed = self.ledger.references(id);
+        if !needed.is_empty() {
+            return Err(referenced(id, &needed));
+        }
         let deadline = self.cluster.deadline();
         let from = [State::PreActive, State::Deactivated, State::Compromised];
         match self.to_change(id, State::Destroyed, &from, deadline)? {
             Some(found) => self.carry_out(&Destroy { id: &found.identifier }, &found, State::Destroyed, deadline),
             None => Ok(()),
         }
+    }
+
+    /// What is known to need a version.
+    pub fn references(&self, id: &KeyId) -> Vec<String> {
+        self.ledger.references(id)
+    }
+
+    /// Remembers that `what` needs a version, which is then not destroyed.
+    pub fn add_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        self.ledger.refer(id, what)
+    }
+
+    /// Forgets that `what` needs a version.
+    pub fn remove_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        self.ledger.release(id, what)
     }
 
     /// The object behind a version that is in one of the states `from`; `None` if it is in state `target` already.
@@ -112,6 +131,15 @@ fn undecided(id: &KeyId, error: &Error) -> Error {
         servers.join(", ")
     );
     Error::new(Code::NoServer, message).after(error.attempts().to_vec())
+}
+
+fn referenced(id: &KeyId, needed: &[String]) -> Error {
+    let message = format!(
+        "key {id} is not destroyed, because it is needed by: {}; move what it protects to another version, then remove \
+         the reference",
+        needed.join("; ")
+    );
+    Error::new(Code::KeyReferenced, message)
 }
 
 fn refused(id: &KeyId, state: State, target: State) -> Error {

@@ -4,6 +4,7 @@
 
 use super::{Keys, subject};
 use crate::cluster::Subject;
+use crate::config;
 use crate::envelope::KeyId;
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::attributes::{self, Attributes};
@@ -18,6 +19,7 @@ const WANTED: &[&str] = &[
     attributes::LENGTH,
     attributes::INITIAL_DATE,
     attributes::ACTIVATION_DATE,
+    attributes::DEACTIVATION_DATE,
 ];
 /// Objects described in one request: some servers parse long requests slowly.
 const BATCH: usize = 32;
@@ -35,8 +37,60 @@ pub struct Found {
     pub initial_date: Option<i64>,
     /// Seconds since 1970; absent where it was never activated.
     pub activation_date: Option<i64>,
+    /// Seconds since 1970; from then on it encrypts no more.
+    pub deactivation_date: Option<i64>,
     /// Index of the server that described it.
     pub server: usize,
+}
+
+/// What a server tells of a version that changes in its life. Dates are seconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    pub state: State,
+    pub activation_date: Option<i64>,
+    pub deactivation_date: Option<i64>,
+}
+
+impl From<State> for Standing {
+    fn from(state: State) -> Standing {
+        Standing { state, activation_date: None, deactivation_date: None }
+    }
+}
+
+impl Standing {
+    pub(super) fn activates(&self) -> i64 {
+        self.activation_date.unwrap_or(i64::MIN)
+    }
+
+    pub(super) fn deactivates(&self) -> i64 {
+        self.deactivation_date.unwrap_or(i64::MAX)
+    }
+
+    /// How long its dates let it encrypt from now on, in nanoseconds.
+    pub(super) fn left(&self) -> u64 {
+        let now = config::now();
+        match now < self.activates() {
+            true => 0,
+            false => u64::try_from(self.deactivates().saturating_sub(now)).unwrap_or(0).saturating_mul(1_000_000_000),
+        }
+    }
+}
+
+impl Found {
+    pub(super) fn standing(&self) -> Standing {
+        let Found { state, activation_date, deactivation_date, .. } = *self;
+        Standing { state, activation_date, deactivation_date }
+    }
+
+    /// Whether it may encrypt now.
+    pub fn encrypts(&self) -> bool {
+        self.state == State::Active && self.standing().left() > 0
+    }
+
+    /// When it came into use, in seconds since 1970.
+    pub fn in_use_since(&self) -> Option<i64> {
+        self.activation_date.or(self.initial_date)
+    }
 }
 
 /// What all servers together show.
@@ -55,23 +109,49 @@ pub(super) fn group_of(name: &str) -> String {
 }
 
 impl Keys {
-    /// The highest active version of `name`.
+    /// The highest version of `name` that encrypts, and never a lower one than was seen before.
     pub(super) fn find_newest(&self, name: &str, deadline: Deadline) -> Result<Found> {
+        let known = self.ledger.newest(name).filter(|known| !known.has_ended).map_or(0, |known| known.version);
         let mut found = self.find_group(name, deadline)?;
-        if found.iter().all(|found| found.state == State::PreActive) {
-            // Made a moment ago, and this replica has not heard yet that it was activated.
+        let is_behind = |found: &[Found]| known > 0 && found.iter().all(|found| found.id.version < known);
+        if found.iter().all(|found| found.state == State::PreActive) || is_behind(&found) {
+            // Made a moment ago, and this replica has not heard of it yet.
             let locate = Locate { name: None, group: Some(&group_of(name)), maximum: None };
             let view = self.look_around(&locate, Subject { name, version: None }, deadline);
+            if is_behind(&view.found) {
+                return Err(self.undercut(name, known, view));
+            }
             found = if view.found.is_empty() { found } else { view.found };
         }
-        let newest = found.iter().filter(|found| found.state == State::Active).max_by_key(|found| found.id.version);
+        let newest = found.iter().filter(|found| found.encrypts()).max_by_key(|found| found.id.version);
         match newest {
             Some(newest) => {
                 self.refuse_twins(&found, &newest.id)?;
-                check_algorithm(newest).map(|()| newest.clone())
+                check_algorithm(newest)?;
+                self.warn_of_age(newest);
+                Ok(newest.clone())
             }
             None => Err(no_active_version(name, &found)),
         }
+    }
+
+    /// The servers show older versions only than `known`, which encrypted before. Who cannot be asked may have it; a
+    /// primary that lacks it has lost it.
+    fn undercut(&self, name: &str, known: u32, view: View) -> Error {
+        let shown = view.found.last().map_or(0, |highest| highest.id.version);
+        let message = format!(
+            "version {known} of key {name:?} was seen before, and the key servers show no version above {shown}; nothing \
+             is encrypted with an older one: compare the servers of the cluster, or rotate the key"
+        );
+        if view.unasked.contains(&0) {
+            let reason = view.last_failure.map_or(String::new(), |error| error.message().to_owned());
+            let primary = &self.cluster.servers()[0];
+            let attempt = Attempt { server: primary.name(), address: None, code: Code::NoServer.number(), reason };
+            return Error::new(Code::KeyNotFound, message).after(vec![attempt]);
+        }
+        let fields = [("key_name", name.into()), ("message", message.as_str().into())];
+        self.cluster.journal().event(catalogue::KEY_VERSION_LOST, Severity::Alert, &fields);
+        Error::new(Code::KeyVersionLost, message)
     }
 
     /// One version, in whatever state it is.
@@ -118,7 +198,10 @@ impl Keys {
         loop {
             let located = self.cluster.call(locate, about, None, deadline)?;
             match self.describe(located.server, &located.answer, about.name, deadline) {
-                Ok(found) => return Ok((found, located.unreached)),
+                Ok(found) => {
+                    self.ledger.note(&found);
+                    return Ok((found, located.unreached));
+                }
                 // It located them and then went away: it rests now, so the next one is asked for both.
                 Err(failure) if failure.code().is_transport() && !deadline.is_past() && tries > 0 => tries -= 1,
                 Err(failure) => return Err(failure.error),
@@ -139,6 +222,7 @@ impl Keys {
             }
         }
         view.found = without_losers(furthest(view.found));
+        self.ledger.note(&view.found);
         view
     }
 
@@ -164,6 +248,7 @@ impl Keys {
         deadline: Deadline,
     ) -> std::result::Result<Vec<Found>, Failure> {
         let mut found = Vec::new();
+        let mut refused = None;
         for identifiers in identifiers.chunks(BATCH) {
             let asked: Vec<_> = identifiers.iter().map(|id| GetAttributes { id, names: WANTED }).collect();
             let subjects = vec![Subject { name, version: None }; asked.len()];
@@ -174,11 +259,19 @@ impl Keys {
                     Ok(attributes) => found.extend(recognise(identifier, &attributes, name, server)),
                     // Destroyed between the two requests.
                     Err(failure) if failure.code() == Code::KeyNotFound => {}
+                    // Another's object must not hide all of ours from a list; one of the name that is looked for may be
+                    // its newest version.
+                    Err(failure) if name.is_empty() && !failure.code().is_transport() => {
+                        refused.get_or_insert(failure);
+                    }
                     Err(failure) => return Err(failure),
                 }
             }
         }
-        Ok(without_losers(found))
+        match refused {
+            Some(failure) if found.is_empty() => Err(failure),
+            _ => Ok(without_losers(found)),
+        }
     }
 
     /// Two active objects of one name and version: nobody can tell which one others use.
@@ -212,6 +305,7 @@ fn recognise(identifier: &str, attributes: &Attributes, name: &str, server: usiz
         length_bits: attributes.length_bits,
         initial_date: attributes.initial_date,
         activation_date: attributes.activation_date,
+        deactivation_date: attributes.deactivation_date,
         server,
     })
 }
@@ -272,20 +366,26 @@ fn no_active_version(name: &str, found: &[Found]) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn object(identifier: &str, version: u32, state: State, activation_date: Option<i64>) -> Found {
+    /// A version of an ordinary key, on the primary.
+    pub fn found(id: &str, state: State) -> Found {
         Found {
-            id: KeyId::new("customer-1", version).unwrap(),
-            identifier: identifier.into(),
+            id: KeyId::parse(id).unwrap(),
+            identifier: "1".into(),
             state,
             algorithm: Some(Algorithm::AES),
             length_bits: Some(256),
             initial_date: Some(1),
-            activation_date,
+            activation_date: None,
+            deactivation_date: None,
             server: 0,
         }
+    }
+
+    fn object(identifier: &str, version: u32, state: State, activation_date: Option<i64>) -> Found {
+        Found { identifier: identifier.into(), activation_date, ..found(&format!("customer-1/{version}"), state) }
     }
 
     #[test]

@@ -5,43 +5,54 @@
 
 #![forbid(unsafe_code)]
 
+mod age;
 mod cache;
 mod column;
 mod create;
 mod flight;
 mod handle;
+mod ledger;
 mod lifecycle;
 mod lookup;
+mod naming;
+mod room;
+mod verify;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 pub use create::Creation;
 pub use handle::Key;
 
 use crate::cluster::{Cluster, Subject};
-use crate::config::{self, Policy};
+use crate::config::{self, Config, Policy};
 use crate::envelope::stream::Decryptor;
-use crate::envelope::{self, KeyId, is_valid_name};
+use crate::envelope::{KeyId, is_valid_name};
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Deadline, Get};
 use crate::log::{Severity, catalogue};
 use crate::platform;
 use cache::Cache;
+pub use cache::Counts;
 use flight::Flights;
-use handle::Version;
+use handle::{Rules, Version};
+use ledger::Ledger;
 pub use lookup::Found;
-
-/// So much longer than a whole call an outage is believed to last: until the background refresh has tried again.
-const OUTAGE: Duration = Duration::from_secs(10);
+use naming::Pseudonyms;
+use room::Room;
+use verify::is_outage;
 
 /// The keys of a client.
 pub struct Keys {
     cluster: Arc<Cluster>,
     limits: config::Cache,
+    settings: config::Keys,
+    rules: Rules,
     policy: Policy,
-    cache: Cache,
+    cache: Arc<Cache>,
+    room: Arc<Room>,
+    ledger: Ledger,
+    pseudonyms: Pseudonyms,
+    told: age::Told,
     newest_flights: Flights<String, Key>,
     version_flights: Flights<KeyId, Arc<Version>>,
     create_flights: Flights<String, (Key, Creation)>,
@@ -50,18 +61,28 @@ pub struct Keys {
 }
 
 impl Keys {
-    pub fn new(cluster: Arc<Cluster>, limits: config::Cache, policy: Policy) -> Keys {
-        let cache = Cache::new(limits.max_entries);
-        Keys {
+    /// Errors: `FileExposed`, `System` for the file of `keys.state`.
+    pub fn new(cluster: Arc<Cluster>, config: &Config) -> Result<Keys> {
+        let cache = Arc::new(Cache::new(config.cache.max_entries));
+        let room = Arc::new(Room::new(cache.clone(), cluster.journal().clone()));
+        let keys = Keys {
             cluster,
-            limits,
-            policy,
+            limits: config.cache,
+            settings: config.keys.clone(),
+            rules: Rules::new(&config.cache, &config.keys),
+            policy: config.policy,
             cache,
+            room,
+            ledger: Ledger::open(config.keys.state.as_deref())?,
+            pseudonyms: Pseudonyms::default(),
+            told: age::Told::default(),
             newest_flights: Flights::default(),
             version_flights: Flights::default(),
             create_flights: Flights::default(),
             outage_until: AtomicU64::new(0),
-        }
+        };
+        keys.tell_damage();
+        Ok(keys)
     }
 
     /// The handle that follows `name`. Blocks on the network unless the key is cached and verified within `ttl`, or
@@ -89,6 +110,9 @@ impl Keys {
         self.create_flights.once(name.to_owned(), || {
             let deadline = self.cluster.deadline();
             let (mut found, creation) = self.create_or_find(name, deadline)?;
+            if creation == Creation::Created {
+                self.warn_of_name(name);
+            }
             if let Some(key) = self.cache.named(name) {
                 return Ok((key, creation));
             }
@@ -114,27 +138,6 @@ impl Keys {
         self.version(id)?.decrypt_stream(start, aad)
     }
 
-    /// Verifies every cached key whose last verification is older than three quarters of `ttl`, so that a
-    /// handle in use never waits and never goes stale while a server answers. So it does with the older versions that
-    /// were used lately. Blocks.
-    pub fn refresh_due(&self) {
-        for key in self.cache.all_named() {
-            if !key.handle().is_verified_within(self.limits.ttl / 4 * 3) {
-                let name = key.name().to_owned();
-                // Failures are recorded where they happen; the key goes on until `max_stale`.
-                let _ = self.newest_flights.once(name, || self.refresh(&key).map(|()| key.clone()));
-            }
-        }
-        for version in self.cache.all_versions() {
-            let is_due =
-                !version.is_verified_within(self.limits.ttl / 4 * 3) && version.is_used_within(self.limits.ttl);
-            if is_due && !self.is_followed(version.id()) {
-                let id = version.id();
-                let _ = self.version_flights.once(id.clone(), || self.verify_version(id, Some(version.clone())));
-            }
-        }
-    }
-
     /// Every version of every key that the servers know under our naming. Blocks.
     pub fn list(&self) -> Result<Vec<Found>> {
         self.find_all(self.cluster.deadline())
@@ -156,14 +159,28 @@ impl Keys {
         self.cache.close();
     }
 
-    /// Cached versions, hits and misses by name.
-    pub fn counts(&self) -> (usize, u64, u64) {
+    /// Wipes the versions of a name, or of all, from memory, also behind handles that are still held.
+    pub fn purge(&self, name: Option<&str>) {
+        let purged = self.cache.purge(name);
+        let fields = [("key_name", name.unwrap_or("*").into()), ("count", purged.to_string().into())];
+        self.cluster.journal().event(catalogue::CACHE_PURGED, Severity::Notice, &fields);
+    }
+
+    pub fn counts(&self) -> Counts {
         self.cache.counts()
+    }
+
+    fn tell_damage(&self) {
+        if let Some(path) = self.ledger.was_damaged() {
+            let fields = [("file", path.to_string_lossy())];
+            self.cluster.journal().event(catalogue::KEY_STATE_DAMAGED, Severity::Warning, &fields);
+        }
     }
 
     fn version(&self, id: &KeyId) -> Result<Arc<Version>> {
         if let Some(version) = self.cache.version(id)
-            && (self.is_fresh(&version) || self.is_followed(id))
+            && (self.is_fresh(&version, self.limits.ttl)
+                || self.is_followed(id) && !version.is_worn(self.limits.max_uses))
         {
             self.cache.count_hit();
             return Ok(version);
@@ -171,160 +188,6 @@ impl Keys {
         self.cache.count_miss();
         self.version_flights.once(id.clone(), || self.verify_version(id, self.cache.version(id)))
     }
-
-    fn verify_version(&self, id: &KeyId, known: Option<Arc<Version>>) -> Result<Arc<Version>> {
-        let deadline = self.cluster.deadline();
-        match (self.noting_outages(self.find_version(id, deadline)), known) {
-            (Ok(found), Some(version)) if version.identifier() == found.identifier => {
-                version.verify(found.state);
-                Ok(version)
-            }
-            (Ok(found), _) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
-            (Err(error), Some(version)) if is_outage(&error) => {
-                self.tell_stale(id, &error);
-                Ok(version)
-            }
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    fn is_good(&self, key: &Key) -> bool {
-        key.handle().current().is_some_and(|version| self.is_fresh(&version))
-    }
-
-    /// Whether a version need not be verified before it is used. In an outage nobody waits for an attempt that is in vain.
-    fn is_fresh(&self, version: &Version) -> bool {
-        let is_outage = || now() < self.outage_until.load(Ordering::Relaxed);
-        version.is_verified_within(self.limits.ttl) || is_outage() && version.check_stale().is_ok()
-    }
-
-    /// Remembers whether any server answers.
-    fn noting_outages<T>(&self, outcome: Result<T>) -> Result<T> {
-        let until = match &outcome {
-            Err(error) if error.code().is_transport() => {
-                now().saturating_add((self.cluster.longest_call() + OUTAGE).as_nanos() as u64)
-            }
-            _ => 0,
-        };
-        self.outage_until.store(until, Ordering::Relaxed);
-        outcome
-    }
-
-    /// Whether a handle follows this very version, so that the background refresh keeps it verified.
-    fn is_followed(&self, id: &KeyId) -> bool {
-        self.cache.is_followed(id)
-    }
-
-    fn fetch_newest(&self, name: &str) -> Result<Key> {
-        let deadline = self.cluster.deadline();
-        let found = self.find_newest(name, deadline)?;
-        let version = match self.cache.version(&found.id) {
-            Some(version) if version.identifier() == found.identifier => {
-                version.verify(found.state);
-                version
-            }
-            _ => self.fetch(&found, deadline)?,
-        };
-        Ok(self.cache.insert_named(version))
-    }
-
-    /// Brings a handle up to date: its state, and a newer version where there is one.
-    fn refresh(&self, key: &Key) -> Result<()> {
-        let handle = key.handle();
-        let Some(current) = handle.current() else { return Err(handle.gone()) };
-        let deadline = self.cluster.deadline();
-        match self.noting_outages(self.find_newest(&current.id().name, deadline)) {
-            Ok(found) if found.id == *current.id() && found.identifier == current.identifier() => {
-                current.verify(found.state);
-                Ok(())
-            }
-            Ok(found) if found.id.version > current.id().version => {
-                let newer = self.fetch(&found, deadline)?;
-                self.cache.follow(handle, newer);
-                Ok(())
-            }
-            Ok(found) if found.id.version < current.id().version => self.verify_overtaken(&current, &found, deadline),
-            Ok(found) => Err(self.alarm_other_key(&current, &found)),
-            Err(error) if is_outage(&error) => {
-                self.tell_stale(current.id(), &error);
-                current.check_stale()
-            }
-            Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => {
-                self.cache.remove(handle);
-                Err(error)
-            }
-            Err(error) if error.code() == Code::KeyState => {
-                // No version is active any more: what the current one may still do is its own state's affair.
-                current.verify(self.find_version(current.id(), deadline)?.state);
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A server shows an older version as the newest: ours is not active any more, or that server lags.
-    fn verify_overtaken(&self, current: &Version, older: &Found, deadline: Deadline) -> Result<()> {
-        match self.find_version(current.id(), deadline) {
-            Ok(found) if found.identifier == current.identifier() => {
-                current.verify(found.state);
-                Ok(())
-            }
-            Ok(found) => Err(self.alarm_other_key(current, &found)),
-            Err(error) if is_outage(&error) => {
-                self.tell_stale(current.id(), &error);
-                current.check_stale()
-            }
-            Err(error) if error.code() == Code::KeyNotFound => Err(self.alarm_other_key(current, older)),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Gets the key bytes from the server that described the key, or from another one.
-    fn fetch(&self, found: &Found, deadline: Deadline) -> Result<Arc<Version>> {
-        let get = Get { id: &found.identifier };
-        let material = self.cluster.call(&get, subject(&found.id), Some(found.server), deadline)?.answer.material;
-        if looks_made_by_hand(&material) {
-            let message = format!(
-                "the bytes of key {} on the key server are printable or repeat themselves, so they were not made by a \
-                 random generator; create the key anew on the key server",
-                found.id
-            );
-            if self.policy == Policy::Strict {
-                return Err(Error::new(Code::KeyWeak, message));
-            }
-            self.cluster.journal().event(catalogue::KEY_REFUSED, Severity::Warning, &[("message", message.into())]);
-        }
-        let key = envelope::Key::new(found.id.clone(), material);
-        Ok(Arc::new(Version::new(key, found.identifier.clone(), found.state, self.limits.max_stale)))
-    }
-
-    fn tell_stale(&self, id: &KeyId, error: &Error) {
-        let fields = [("key_name", id.to_string().into()), ("message", error.message().into())];
-        self.cluster.journal().event(catalogue::CACHE_STALE, Severity::Warning, &fields);
-    }
-
-    /// The servers now show an older version, or another object under the same name and version.
-    fn alarm_other_key(&self, current: &Version, found: &Found) -> Error {
-        let message = format!(
-            "key {} was object {:?}, and the key servers now show {} as object {:?}; encryption stops until they agree: \
-             compare the servers of the cluster",
-            current.id(),
-            current.identifier(),
-            found.id,
-            found.identifier
-        );
-        self.cluster.journal().event(
-            catalogue::KEY_CONTRADICTION,
-            Severity::Alert,
-            &[("message", message.clone().into())],
-        );
-        Error::new(Code::AnswerUnexpected, message)
-    }
-}
-
-/// Whether the servers that can tell could not be asked: one that lags does not know what another one does.
-fn is_outage(error: &Error) -> bool {
-    error.code().is_transport() || error.code() == Code::KeyNotFound && !error.attempts().is_empty()
 }
 
 /// What the journal says an operation on this version is about.
@@ -342,29 +205,7 @@ fn check_name(name: &str) -> Result<()> {
     Err(Error::new(Code::InvalidArgument, message))
 }
 
-/// A random generator makes 32 printable bytes once in 10^13, and fewer than 8 different ones never.
-fn looks_made_by_hand(material: &[u8; 32]) -> bool {
-    let mut seen = zeroize::Zeroizing::new([false; 256]);
-    material.iter().for_each(|&byte| seen[usize::from(byte)] = true);
-    let distinct = seen.iter().filter(|&&seen| seen).count();
-    distinct < 8 || material.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ')
-}
-
 /// Now, in coarse nanoseconds since boot.
 fn now() -> u64 {
     platform::coarse_now()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn key_bytes_that_people_type_or_programs_fill_in_are_noticed() {
-        assert!(looks_made_by_hand(b"correct horse battery staple 123"));
-        assert!(looks_made_by_hand(&[0; 32]));
-        assert!(looks_made_by_hand(&[0xAA; 32]));
-        let random: [u8; 32] = ring::digest::digest(&ring::digest::SHA256, b"x").as_ref().try_into().unwrap();
-        assert!(!looks_made_by_hand(&random));
-    }
 }

@@ -32,6 +32,10 @@ macro_rules! events {
 }
 
 events! {
+    CACHE_EVICTED = "cache.evicted", Warning, Basic,
+        "Locked memory is full, and keys that nobody holds are given up for others: every use of one is a fetch. Raise RLIMIT_MEMLOCK.";
+    CACHE_PURGED = "cache.purged", Notice, Basic,
+        "Keys were wiped from memory because the application asked for it.";
     CACHE_STALE = "cache.stale", Warning, Basic,
         "No key server answers; cached keys go on serving until `max_stale`. Bring a key server back.";
     CLIENT_START = "client.start", Notice, Basic,
@@ -48,10 +52,18 @@ events! {
         "A key server gave another key under a known identifier; nothing is encrypted with it. Find out why.";
     KEY_CREATED = "key.created", Notice, Basic,
         "A key was made on a key server.";
+    KEY_NAME_PERSONAL = "key.name_personal", Warning, Basic,
+        "The name of a new key looks like personal data, and names are not secret. Use `keys.pseudonym_key`.";
     KEY_REFUSED = "key.refused", Warning, Basic,
         "A key was not used; `message` says why.";
     KEY_ROTATED = "key.rotated", Notice, Basic,
         "A new version of a key was made; what is encrypted from now on uses it.";
+    KEY_ROTATION_DUE = "key.rotation_due", Warning, Basic,
+        "The newest version of a key is older than `keys.rotate_after`. Rotate it.";
+    KEY_STATE_DAMAGED = "key.state_damaged", Warning, Basic,
+        "The file of `keys.state` holds lines that are not ours, or could not be written. Mend the disk, or restore the file.";
+    KEY_VERSION_LOST = "key.version_lost", Alert, Basic,
+        "The primary key server does not show a version that was in use before; nothing is encrypted with an older one. Find out why.";
     KMIP_ACTIVATE = "kmip.activate", Info, Basic,
         "KMIP Activate: a key was made usable.";
     KMIP_CREATE = "kmip.create", Info, Basic,

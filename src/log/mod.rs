@@ -14,7 +14,7 @@ mod key_value;
 pub(crate) mod layout;
 mod leef;
 mod parts;
-mod place;
+pub(crate) mod place;
 pub(crate) mod queue;
 mod recover;
 mod report;

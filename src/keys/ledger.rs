@@ -1,0 +1,305 @@
+//! What is remembered of keys: the highest version seen, so that a server that lags or lost something never takes
+//! a name back to an older one, and what is known to need a version, so that it is not destroyed under it.
+//!
+//! In memory, and in a file where one is configured. It holds no secrets and is only ever appended to, a line for each
+//! change, so that the processes of an application can share it:
+//!
+//! ```text
+//! version customer-42/3 active
+//! version customer-42/3 ended
+//! reference customer-42/2 table orders, column card
+//! release customer-42/2 table orders, column card
+//! ```
+
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::lookup::Found;
+use crate::envelope::KeyId;
+use crate::error::{Code, Error, Result};
+use crate::kmip::State;
+use crate::log::place;
+
+const WHAT: &str = "the state of the keys";
+/// The longest description of what needs a version, in bytes.
+const MAX_REFERENCE: usize = 256;
+
+/// The highest version of a name that was ever seen in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    pub version: u32,
+    /// It was seen deactivated, compromised or destroyed, so that older ones are not younger than it.
+    pub has_ended: bool,
+}
+
+pub struct Ledger {
+    path: Option<PathBuf>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    newest: HashMap<String, Newest>,
+    references: HashMap<KeyId, BTreeSet<String>>,
+    file: Option<File>,
+    /// How much of the file was read.
+    offset: u64,
+    /// Whether the file was found to hold what is no line of ours, or could not be written.
+    is_damaged: bool,
+}
+
+impl Ledger {
+    /// Opens or makes the file, mode 0600, and reads it.
+    ///
+    /// Errors: `FileExposed` where others could change it, `System`.
+    pub fn open(path: Option<&Path>) -> Result<Ledger> {
+        let mut known = Known::default();
+        if let Some(path) = path {
+            known.file = Some(place::open(path, WHAT, true).map_err(|fault| fault.into_error(path, WHAT))?);
+            known.catch_up().map_err(|error| failed(path, "read", &error))?;
+        }
+        Ok(Ledger { path: path.map(Path::to_owned), known: Mutex::new(known) })
+    }
+
+    /// The highest version of `name` that was seen.
+    pub fn newest(&self, name: &str) -> Option<Newest> {
+        self.up_to_date().newest.get(name).copied()
+    }
+
+    /// Remembers what servers showed. A failing disk is no reason not to go on: see [`Ledger::is_damaged`].
+    pub fn note(&self, found: &[Found]) {
+        let mut known = self.lock();
+        let mut lines = String::new();
+        for found in found.iter().filter(|found| found.state != State::PreActive) {
+            let seen = Newest { version: found.id.version, has_ended: found.state != State::Active };
+            if known.take(&found.id.name, seen) {
+                lines += &version_line(&found.id, seen);
+            }
+        }
+        if !lines.is_empty() && known.append(&lines).is_err() {
+            known.is_damaged = true;
+        }
+    }
+
+    /// What is known to need this version.
+    pub fn references(&self, id: &KeyId) -> Vec<String> {
+        self.up_to_date().references.get(id).map(|what| what.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Remembers that `what` needs this version. Errors: `InvalidArgument`, `System` if it cannot be written.
+    pub fn refer(&self, id: &KeyId, what: &str) -> Result<()> {
+        check_reference(what)?;
+        self.change(id, what, "reference")
+    }
+
+    /// Forgets that `what` needs this version. Errors: as [`Ledger::refer`].
+    pub fn release(&self, id: &KeyId, what: &str) -> Result<()> {
+        check_reference(what)?;
+        self.change(id, what, "release")
+    }
+
+    /// Whether the file holds more than our lines, or could not be written since this was asked last.
+    pub fn was_damaged(&self) -> Option<&Path> {
+        let is_damaged = std::mem::take(&mut self.lock().is_damaged);
+        self.path.as_deref().filter(|_| is_damaged)
+    }
+
+    fn change(&self, id: &KeyId, what: &str, verb: &str) -> Result<()> {
+        let mut known = self.up_to_date();
+        let is_known = known.references.get(id).is_some_and(|known| known.contains(what));
+        if is_known == (verb == "reference") {
+            return Ok(());
+        }
+        // What was not written must not be believed to be safe.
+        let line = format!("{verb} {id} {what}\n");
+        let written = known.append(&line);
+        written.map_err(|error| failed(self.path.as_deref().unwrap_or(Path::new("")), "written", &error))?;
+        known.apply(&line);
+        Ok(())
+    }
+
+    fn up_to_date(&self) -> MutexGuard<'_, Known> {
+        let mut known = self.lock();
+        if known.catch_up().is_err() {
+            known.is_damaged = true;
+        }
+        known
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        // Valid between any two statements.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether that is news.
+    fn take(&mut self, name: &str, seen: Newest) -> bool {
+        match self.newest.get_mut(name) {
+            Some(known) if known.version > seen.version => false,
+            Some(known) if known.version == seen.version => {
+                // A server that lags does not bring it back.
+                let is_news = seen.has_ended && !known.has_ended;
+                known.has_ended |= seen.has_ended;
+                is_news
+            }
+            Some(known) => {
+                *known = seen;
+                true
+            }
+            None => {
+                self.newest.insert(name.to_owned(), seen);
+                true
+            }
+        }
+    }
+
+    /// Reads what this or another process has added.
+    fn catch_up(&mut self) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let size = file.metadata()?.len();
+        if size <= self.offset {
+            return Ok(());
+        }
+        let mut bytes = vec![0; usize::try_from(size - self.offset).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, self.offset)?;
+        // The rest of a line may be on its way.
+        let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
+        self.offset += end as u64 + 1;
+        for line in bytes[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let is_ours = std::str::from_utf8(line).is_ok_and(|line| self.apply(line));
+            self.is_damaged |= !is_ours;
+        }
+        Ok(())
+    }
+
+    /// In one write, so that lines of several processes do not mix. A torn line before it is ended.
+    fn append(&mut self, lines: &str) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let size = file.metadata()?.len();
+        let mut last = [b'\n'];
+        if size > 0 {
+            file.read_exact_at(&mut last, size - 1)?;
+        }
+        let start = if last == [b'\n'] { "" } else { "\n" };
+        file.write_all(format!("{start}{lines}").as_bytes())?;
+        file.sync_data()
+    }
+
+    /// Whether it is a line of ours.
+    fn apply(&mut self, line: &str) -> bool {
+        let words: Vec<&str> = line.trim_end_matches('\n').splitn(3, ' ').collect();
+        let [verb, id, rest] = words[..] else { return false };
+        let Ok(id) = KeyId::parse(id) else { return false };
+        match (verb, rest) {
+            ("version", "active" | "ended") => {
+                self.take(&id.name, Newest { version: id.version, has_ended: rest == "ended" });
+            }
+            ("reference", what) => {
+                self.references.entry(id).or_default().insert(what.to_owned());
+            }
+            ("release", what) => {
+                if let Some(known) = self.references.get_mut(&id) {
+                    known.remove(what);
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+fn version_line(id: &KeyId, seen: Newest) -> String {
+    format!("version {id} {}\n", if seen.has_ended { "ended" } else { "active" })
+}
+
+fn check_reference(what: &str) -> Result<()> {
+    if (1..=MAX_REFERENCE).contains(&what.len()) && !what.chars().any(char::is_control) {
+        return Ok(());
+    }
+    let message = format!("what needs a key is described in 1 to {MAX_REFERENCE} bytes on one line");
+    Err(Error::new(Code::InvalidArgument, message))
+}
+
+fn failed(path: &Path, how: &str, error: &io::Error) -> Error {
+    let message = format!("{WHAT} in {} could not be {how}: {error}; mend the disk or its permissions", path.display());
+    Error::new(Code::System, message).in_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::lookup::tests::found;
+
+    fn id(text: &str) -> KeyId {
+        KeyId::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_highest_version_outlasts_the_process_and_is_never_undercut() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        assert_eq!(ledger.newest("a"), None);
+        ledger.note(&[found("a/2", State::Active), found("a/1", State::Active), found("a/3", State::PreActive)]);
+        ledger.note(&[found("a/1", State::Active), found("b/7", State::Deactivated)]);
+        for ledger in [ledger, Ledger::open(Some(&path)).unwrap()] {
+            assert_eq!(ledger.newest("a"), Some(Newest { version: 2, has_ended: false }));
+            assert_eq!(ledger.newest("b"), Some(Newest { version: 7, has_ended: true }));
+        }
+        let again = Ledger::open(Some(&path)).unwrap();
+        again.note(&[found("b/7", State::Active), found("a/2", State::Compromised)]);
+        assert!(again.newest("b").unwrap().has_ended, "a server that lags brings it back");
+        assert!(Ledger::open(Some(&path)).unwrap().newest("a").unwrap().has_ended);
+    }
+
+    #[test]
+    fn a_process_sees_at_once_what_another_one_refers_to() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let (one, other) = (Ledger::open(Some(&path)).unwrap(), Ledger::open(Some(&path)).unwrap());
+        one.refer(&id("a/1"), "table orders, column card").unwrap();
+        one.refer(&id("a/1"), "backup of May").unwrap();
+        one.refer(&id("a/1"), "backup of May").unwrap();
+        assert_eq!(other.references(&id("a/1")), ["backup of May", "table orders, column card"]);
+        assert!(other.references(&id("a/11")).is_empty());
+        other.release(&id("a/1"), "backup of May").unwrap();
+        assert_eq!(one.references(&id("a/1")), ["table orders, column card"]);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3, "nothing is written twice");
+        for what in ["", "two\nlines", &"x".repeat(257)] {
+            assert_eq!(one.refer(&id("a/1"), what).unwrap_err().code(), Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn a_torn_or_foreign_line_costs_nothing_but_itself_and_is_told() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let text = "version a/2 active\nversion a/x active\nnonsense\nreference a/1 x\nversion b/9 acti";
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        assert_eq!(ledger.was_damaged(), Some(path.as_path()));
+        assert_eq!(ledger.was_damaged(), None, "it is told once");
+        assert_eq!((ledger.newest("a").unwrap().version, ledger.newest("b")), (2, None));
+        ledger.refer(&id("a/3"), "after the torn line").unwrap();
+        let again = Ledger::open(Some(&path)).unwrap();
+        assert_eq!(again.references(&id("a/3")), ["after the torn line"]);
+        assert_eq!(again.references(&id("a/1")), ["x"]);
+    }
+
+    #[test]
+    fn a_state_that_others_may_change_is_refused() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        assert_eq!(Ledger::open(Some(&path)).err().unwrap().code(), Code::FileExposed);
+    }
+}

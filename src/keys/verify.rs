@@ -1,0 +1,229 @@
+//! Keeping cached keys verified: their state, their newest version, and what holds while no server answers.
+
+#![forbid(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::handle::{Key, Version};
+use super::lookup::Found;
+use super::{Keys, now, subject};
+use crate::config::Policy;
+use crate::envelope::{self, KeyId};
+use crate::error::{Code, Error, Result};
+use crate::kmip::{Deadline, Get};
+use crate::log::{Severity, catalogue};
+
+/// So much longer than a whole call an outage is believed to last: until the background refresh has tried again.
+const OUTAGE: Duration = Duration::from_secs(10);
+
+impl Keys {
+    /// Verifies every cached key whose last verification is older than three quarters of `version_ttl`, so that a
+    /// handle in use never waits and never goes stale while a server answers. The older versions that were used lately follow
+    /// after three quarters of `ttl`. Blocks.
+    pub fn refresh_due(&self) {
+        for key in self.cache.all_named() {
+            if !key.handle().is_verified_within(self.limits.version_ttl / 4 * 3) {
+                let name = key.name().to_owned();
+                // Failures are recorded where they happen; the key goes on until `max_stale`.
+                let _ = self.newest_flights.once(name, || self.refresh(&key).map(|()| key.clone()));
+            }
+        }
+        for version in self.cache.all_versions() {
+            let is_due =
+                !version.is_verified_within(self.limits.ttl / 4 * 3) && version.is_used_within(self.limits.ttl);
+            if is_due && !self.is_followed(version.id()) {
+                let id = version.id();
+                let _ = self.version_flights.once(id.clone(), || self.verify_version(id, Some(version.clone())));
+            }
+        }
+    }
+
+    pub(super) fn verify_version(&self, id: &KeyId, known: Option<Arc<Version>>) -> Result<Arc<Version>> {
+        let deadline = self.cluster.deadline();
+        match (self.noting_outages(self.find_version(id, deadline)), known) {
+            (Ok(found), Some(version)) if version.identifier() == found.identifier => {
+                self.verified(&version, &found);
+                Ok(version)
+            }
+            (Ok(found), _) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
+            (Err(error), Some(version)) if is_outage(&error) => {
+                self.tell_stale(id, &error);
+                Ok(version)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    pub(super) fn is_good(&self, key: &Key) -> bool {
+        key.handle().current().is_some_and(|version| self.is_fresh(&version, self.limits.version_ttl))
+    }
+
+    /// Whether a version need not be verified before it is used. In an outage nobody waits for an attempt that is in vain.
+    pub(super) fn is_fresh(&self, version: &Version, ttl: Duration) -> bool {
+        let is_outage = || now() < self.outage_until.load(Ordering::Relaxed);
+        let is_verified = version.is_verified_within(ttl) && !version.is_worn(self.limits.max_uses);
+        is_verified || is_outage() && version.check_stale().is_ok()
+    }
+
+    /// Remembers whether any server answers.
+    pub(super) fn noting_outages<T>(&self, outcome: Result<T>) -> Result<T> {
+        let until = match &outcome {
+            Err(error) if error.code().is_transport() => {
+                now().saturating_add((self.cluster.longest_call() + OUTAGE).as_nanos() as u64)
+            }
+            _ => 0,
+        };
+        self.outage_until.store(until, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Whether a handle follows this very version, so that the background refresh keeps it verified.
+    pub(super) fn is_followed(&self, id: &KeyId) -> bool {
+        self.cache.is_followed(id)
+    }
+
+    pub(super) fn fetch_newest(&self, name: &str) -> Result<Key> {
+        let deadline = self.cluster.deadline();
+        let found = self.find_newest(name, deadline)?;
+        let version = match self.cache.version(&found.id) {
+            Some(version) if version.identifier() == found.identifier => {
+                self.verified(&version, &found);
+                version
+            }
+            _ => self.fetch(&found, deadline)?,
+        };
+        Ok(self.cache.insert_named(version))
+    }
+
+    /// Brings a handle up to date: its state, and a newer version where there is one.
+    pub(super) fn refresh(&self, key: &Key) -> Result<()> {
+        let handle = key.handle();
+        let Some(current) = handle.current() else { return Err(handle.gone()) };
+        let deadline = self.cluster.deadline();
+        match self.noting_outages(self.find_newest(&current.id().name, deadline)) {
+            Ok(found) if found.id == *current.id() && found.identifier == current.identifier() => {
+                self.verified(&current, &found);
+                Ok(())
+            }
+            Ok(found) if found.id.version > current.id().version => {
+                let newer = self.fetch(&found, deadline)?;
+                self.cache.follow(handle, newer);
+                Ok(())
+            }
+            Ok(found) if found.id.version < current.id().version => self.verify_overtaken(&current, &found, deadline),
+            Ok(found) => Err(self.alarm_other_key(&current, &found)),
+            Err(error) if is_outage(&error) => {
+                self.tell_stale(current.id(), &error);
+                current.check_stale()
+            }
+            Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => {
+                self.cache.remove(handle);
+                Err(error)
+            }
+            Err(error) if error.code() == Code::KeyState => {
+                // No version is active any more: what the current one may still do is its own state's affair.
+                self.verified(&current, &self.find_version(current.id(), deadline)?);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A server shows an older version as the newest: ours is not active any more, or that server lags.
+    fn verify_overtaken(&self, current: &Version, older: &Found, deadline: Deadline) -> Result<()> {
+        match self.find_version(current.id(), deadline) {
+            Ok(found) if found.identifier == current.identifier() => {
+                self.verified(current, &found);
+                Ok(())
+            }
+            Ok(found) => Err(self.alarm_other_key(current, &found)),
+            Err(error) if is_outage(&error) => {
+                self.tell_stale(current.id(), &error);
+                current.check_stale()
+            }
+            Err(error) if error.code() == Code::KeyNotFound => Err(self.alarm_other_key(current, older)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gets the key bytes from the server that described the key, or from another one.
+    pub(super) fn fetch(&self, found: &Found, deadline: Deadline) -> Result<Arc<Version>> {
+        let get = Get { id: &found.identifier };
+        let get = || Ok(self.cluster.call(&get, subject(&found.id), Some(found.server), deadline)?.answer.material);
+        let material = self.room.with(get)?;
+        if looks_made_by_hand(&material) {
+            let message = format!(
+                "the bytes of key {} on the key server are printable or repeat themselves, so they were not made by a \
+                 random generator; create the key anew on the key server",
+                found.id
+            );
+            if self.policy == Policy::Strict {
+                return Err(Error::new(Code::KeyWeak, message));
+            }
+            self.cluster.journal().event(catalogue::KEY_REFUSED, Severity::Warning, &[("message", message.into())]);
+        }
+        let room = Arc::downgrade(&self.room);
+        let room = move || room.upgrade().is_some_and(|room| room.make());
+        let key = envelope::Key::new(found.id.clone(), material).with_room(Arc::new(room));
+        Ok(Arc::new(Version::new(key, found, self.rules)))
+    }
+
+    /// Takes over what a server has just told of a version.
+    fn verified(&self, version: &Version, found: &Found) {
+        version.verify(found.standing());
+        self.cache.count_refresh();
+    }
+
+    fn tell_stale(&self, id: &KeyId, error: &Error) {
+        self.cache.count_stale();
+        let fields = [("key_name", id.to_string().into()), ("message", error.message().into())];
+        self.cluster.journal().event(catalogue::CACHE_STALE, Severity::Warning, &fields);
+    }
+
+    /// The servers now show an older version, or another object under the same name and version.
+    pub(super) fn alarm_other_key(&self, current: &Version, found: &Found) -> Error {
+        let message = format!(
+            "key {} was object {:?}, and the key servers now show {} as object {:?}; encryption stops until they agree: \
+             compare the servers of the cluster",
+            current.id(),
+            current.identifier(),
+            found.id,
+            found.identifier
+        );
+        self.cluster.journal().event(
+            catalogue::KEY_CONTRADICTION,
+            Severity::Alert,
+            &[("message", message.clone().into())],
+        );
+        Error::new(Code::AnswerUnexpected, message)
+    }
+}
+
+/// Whether the servers that can tell could not be asked: one that lags does not know what another one does.
+pub(super) fn is_outage(error: &Error) -> bool {
+    error.code().is_transport() || error.code() == Code::KeyNotFound && !error.attempts().is_empty()
+}
+
+/// A random generator makes 32 printable bytes once in 10^13, and fewer than 8 different ones never.
+fn looks_made_by_hand(material: &[u8; 32]) -> bool {
+    let mut seen = zeroize::Zeroizing::new([false; 256]);
+    material.iter().for_each(|&byte| seen[usize::from(byte)] = true);
+    let distinct = seen.iter().filter(|&&seen| seen).count();
+    distinct < 8 || material.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_bytes_that_people_type_or_programs_fill_in_are_noticed() {
+        assert!(looks_made_by_hand(b"correct horse battery staple 123"));
+        assert!(looks_made_by_hand(&[0; 32]));
+        assert!(looks_made_by_hand(&[0xAA; 32]));
+        let random: [u8; 32] = ring::digest::digest(&ring::digest::SHA256, b"x").as_ref().try_into().unwrap();
+        assert!(!looks_made_by_hand(&random));
+    }
+}
