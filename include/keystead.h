@@ -151,6 +151,9 @@
 // Two active keys carry the same name and version.
 #define KEYSTEAD_E_KEY_AMBIGUOUS 406
 
+// The key servers show only older versions of the key than were seen before.
+#define KEYSTEAD_E_KEY_VERSION_LOST 407
+
 // The data was altered, belongs to another key or context, or is not a message at all.
 #define KEYSTEAD_E_NOT_AUTHENTIC 501
 
@@ -169,6 +172,9 @@
 // The algorithm or key length is not allowed.
 #define KEYSTEAD_E_ALGORITHM_REFUSED 506
 
+// Something is known to need the key, so it is not destroyed.
+#define KEYSTEAD_E_KEY_REFERENCED 507
+
 // A fault of the library itself; the client or key is not usable any more.
 #define KEYSTEAD_E_INTERNAL 901
 
@@ -180,6 +186,15 @@
 
 // The log or the audit trail could not be written, and the configuration refuses unlogged work.
 #define KEYSTEAD_E_LOG_FAILED 904
+
+// The version may be in other hands. It becomes compromised, and neither encrypts nor decrypts.
+#define KEYSTEAD_REVOCATION_KEY_COMPROMISE 2
+
+// Another version took its place. It becomes deactivated, and goes on decrypting.
+#define KEYSTEAD_REVOCATION_SUPERSEDED 5
+
+// Its purpose ended. It becomes deactivated, and goes on decrypting.
+#define KEYSTEAD_REVOCATION_CESSATION_OF_OPERATION 6
 
 // So many bytes from the start of a stream always hold its header.
 #define KEYSTEAD_STREAM_HEADER_MAX 256
@@ -218,6 +233,9 @@ typedef struct keystead_key keystead_key;
 // Codes come in blocks: 1xx arguments and handles, 2xx configuration, 3xx network and TLS, 4xx the key
 // server's answer, 5xx cryptography and key state, 9xx internal. Codes are appended, never reused.
 typedef int32_t keystead_status;
+
+// Why a version of a key is revoked: one of KEYSTEAD_REVOCATION_*.
+typedef int32_t keystead_revocation;
 
 #ifdef __cplusplus
 extern "C" {
@@ -367,6 +385,97 @@ keystead_status keystead_client_status(const keystead_client *client,
 // Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; CLOSED; INTERNAL.
 keystead_status keystead_client_quiesce(const keystead_client *client,
                                         keystead_error **err);
+
+// The name of the key of the user, customer or document that id tells apart: what keys.template of the
+// configuration makes of it, or of its pseudonym where keys.pseudonym_key is set. It is also what
+// keystead_client_decrypt() is to expect for that user's data. Blocks on the network until the deadline of the
+// configuration where names are pseudonyms and their key is not cached.
+//
+// On success *out_name is to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for an id that makes no key name, or without a template; and what
+// keystead_client_key() returns for the key of pseudonyms.
+keystead_status keystead_client_key_name(const keystead_client *client,
+                                         const char *id,
+                                         keystead_bytes **out_name,
+                                         keystead_error **err);
+
+// The key of the user, customer or document that id tells apart, as keystead_client_key() gives the key of
+// keystead_client_key_name(). Blocks on the network until the deadline of the configuration, unless it is cached.
+//
+// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+//
+// Returns what keystead_client_key_name() and keystead_client_key() return.
+keystead_status keystead_client_key_for(const keystead_client *client,
+                                        const char *id,
+                                        keystead_key **out_key,
+                                        keystead_error **err);
+
+// Makes the key of the user, customer or document that id tells apart. Where there is one, it gives that, so any
+// number of processes may register one user. Blocks on the network until the deadline of the configuration.
+//
+// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
+//
+// Returns what keystead_client_key_name() and keystead_client_create_key() return.
+keystead_status keystead_client_register(const keystead_client *client,
+                                         const char *id,
+                                         keystead_key **out_key,
+                                         keystead_error **err);
+
+// Makes a pre-active version usable. key_id is its name and version: "customer-42/3". Blocks on the network until
+// the deadline of the configuration.
+//
+// Returns what keystead_client_key() returns; KEY_STATE if the version is neither pre-active nor active.
+keystead_status keystead_client_activate_key(const keystead_client *client,
+                                             const char *key_id,
+                                             keystead_error **err);
+
+// Ends a version's time on the key server: it encrypts no more, and goes on decrypting unless it is compromised.
+// key_id is its name and version, why one of KEYSTEAD_REVOCATION_*. Other processes follow within the time to live
+// of their caches. Blocks on the network until the deadline of the configuration.
+//
+// Returns what keystead_client_key() returns; KEY_STATE if the version's state does not allow it.
+keystead_status keystead_client_revoke_key(const keystead_client *client,
+                                           const char *key_id,
+                                           keystead_revocation why,
+                                           keystead_error **err);
+
+// Destroys a version on the key server. What it encrypted can never be read again. It takes two steps: a version
+// that is active is refused until it was revoked. key_id is its name and version. Blocks on the network until the
+// deadline of the configuration.
+//
+// Returns what keystead_client_key() returns; KEY_STATE while it is active; KEY_REFERENCED while anything is known
+// to need it, see keystead_client_add_reference().
+keystead_status keystead_client_destroy_key(const keystead_client *client,
+                                            const char *key_id,
+                                            keystead_error **err);
+
+// Remembers that what (one line that people understand: a table, an archive) needs a version, which is then not
+// destroyed. key_id is its name and version. It is kept in the file of keys.state, without which it ends with this
+// client. Remembering twice is once. Blocks on files only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT unless what is one line of 1 to 256 bytes; INVALID_HANDLE; FORKED; CLOSED;
+// LOG_FAILED; SYSTEM; INTERNAL.
+keystead_status keystead_client_add_reference(const keystead_client *client,
+                                              const char *key_id,
+                                              const char *what,
+                                              keystead_error **err);
+
+// Forgets that what needs a version. Blocks on files only.
+//
+// Returns what keystead_client_add_reference() returns.
+keystead_status keystead_client_remove_reference(const keystead_client *client,
+                                                 const char *key_id,
+                                                 const char *what,
+                                                 keystead_error **err);
+
+// Wipes the versions of the key called name from memory, or those of every key if name is NULL. What is held of them
+// says KEY_STALE from now on; keystead_client_key() fetches anew. Blocks on files only.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; LOG_FAILED; INTERNAL.
+keystead_status keystead_client_purge(const keystead_client *client,
+                                      const char *name,
+                                      keystead_error **err);
 
 // The name and version that new messages get, as text: "customer-42/3". CPU only.
 //

@@ -156,7 +156,7 @@ def render(header: Header) -> str:
     for name, (value, comment) in header.constants.items():
         if name.startswith("KEYSTEAD_E_"):
             lines += ["", f"    # {comment}", f"    {name[len('KEYSTEAD_E_') :]} = {value}"]
-        elif name.startswith("KEYSTEAD_STREAM_"):
+        elif name.startswith(("KEYSTEAD_STREAM_", "KEYSTEAD_REVOCATION_")):
             sizes += ["", f"# {comment}", f"{name[len('KEYSTEAD_') :]} = {value}"]
         elif (name, value) != ("KEYSTEAD_OK", 0):
             raise HeaderError(f"a constant that is not known: {name}")

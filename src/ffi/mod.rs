@@ -19,6 +19,7 @@ pub mod bytes;
 pub mod client;
 pub mod error;
 pub mod key;
+pub mod lifecycle;
 pub mod message;
 pub mod status;
 pub mod stream;

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Subcommand, ValueEnum};
-use keystead::client::{Creation, KeyInfo, Revocation};
+use keystead::client::{Creation, Key, KeyInfo, Revocation};
 use keystead::envelope::KeyId;
 use keystead::{Client, Result};
 
@@ -16,9 +16,19 @@ pub enum Command {
         /// 1 to 128 letters, digits, dots, underscores and hyphens
         name: String,
     },
+    /// Make the key of a user, customer or document, named by keys.template of the configuration
+    Register {
+        /// What tells the user apart
+        id: String,
+    },
+    /// Print the name of the key of a user, customer or document
+    Name {
+        /// What tells the user apart
+        id: String,
+    },
     /// List every key that the key servers know under Keystead's naming
     List,
-    /// Show every version of a key
+    /// Show every version of a key, and what is known to need it
     Show { name: String },
     /// Make a new version of a key; what older versions encrypted stays readable
     Rotate { name: String },
@@ -36,6 +46,18 @@ pub enum Command {
         /// Why
         #[arg(long, value_enum)]
         reason: Reason,
+    },
+    /// Remember that something needs a version, which is then not destroyed (kept in the file of keys.state)
+    Need {
+        /// Name and version, for example customer-42/3
+        #[arg(value_name = "NAME/VERSION")]
+        id: String,
+        /// Who needs it, in words: a table, an archive
+        #[arg(long, value_name = "WHAT")]
+        by: String,
+        /// Forget it instead
+        #[arg(long)]
+        no_more: bool,
     },
     /// Destroy a revoked version for good: what it encrypted can never be read again
     Destroy {
@@ -71,9 +93,11 @@ impl From<Reason> for Revocation {
 
 pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
     match command {
-        Command::Create { name } => create(client, &name, json),
+        Command::Create { name } => created(client.create_key(&name)?, json),
+        Command::Register { id } => created(client.register(&id)?, json),
+        Command::Name { id } => name(&client.key_name(&id)?, json),
         Command::List => table(&client.list_keys()?, json),
-        Command::Show { name } => table(&client.show_key(&name)?, json),
+        Command::Show { name } => show(&client.show_key(&name)?, json),
         Command::Rotate { name } => {
             let id = client.rotate_key(&name)?.id()?;
             done(&id, &format!("{id} encrypts from now on"), "rotated", json)
@@ -88,6 +112,16 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
             client.revoke_key(&id, reason.into())?;
             let state = if matches!(reason, Reason::Compromised) { "compromised" } else { "deactivated" };
             done(&id, &format!("{id} is {state}"), state, json)
+        }
+        Command::Need { id, by, no_more: false } => {
+            let id = KeyId::parse(&id)?;
+            client.add_reference(&id, &by)?;
+            done(&id, &format!("{id} is needed by {by}"), "needed", json)
+        }
+        Command::Need { id, by, no_more: true } => {
+            let id = KeyId::parse(&id)?;
+            client.remove_reference(&id, &by)?;
+            done(&id, &format!("{id} is not needed by {by} any more"), "not needed", json)
         }
         Command::Destroy { id, unreadable_for_ever: _ } => {
             let id = KeyId::parse(&id)?;
@@ -104,8 +138,7 @@ fn done(id: &KeyId, sentence: &str, state: &str, json: bool) -> Result<()> {
     show::text(&format!("{sentence}\n"))
 }
 
-fn create(client: &Client, name: &str, json: bool) -> Result<()> {
-    let (key, creation) = client.create_key(name)?;
+fn created((key, creation): (Key, Creation), json: bool) -> Result<()> {
     let created = creation == Creation::Created;
     if json {
         return show::json(&serde_json::json!({ "key": key.id()?.to_string(), "created": created }));
@@ -114,16 +147,39 @@ fn create(client: &Client, name: &str, json: bool) -> Result<()> {
     show::text(&format!("{done} {}\n", key.id()?))
 }
 
+fn name(name: &str, json: bool) -> Result<()> {
+    if json {
+        return show::json(&serde_json::json!({ "name": name }));
+    }
+    show::text(&format!("{name}\n"))
+}
+
+fn show(keys: &[KeyInfo], json: bool) -> Result<()> {
+    table(keys, json)?;
+    let needs = keys.iter().flat_map(|key| {
+        key.needed_by.iter().map(move |what| format!("\n{}/{} is needed by {what}", key.name, key.version))
+    });
+    let needs: String = needs.collect();
+    if json || needs.is_empty() { Ok(()) } else { show::text(&format!("{needs}\n")) }
+}
+
 fn table(keys: &[KeyInfo], json: bool) -> Result<()> {
     if json {
         return show::json(&keys);
     }
-    let mut rows = vec![["KEY", "STATE", "ALGORITHM", "IDENTIFIER", "CREATED", "SERVER"].map(String::from)];
+    let mut rows =
+        vec![["KEY", "STATE", "ALGORITHM", "IDENTIFIER", "CREATED", "ROTATE BY", "SERVER"].map(String::from)];
     rows.extend(keys.iter().map(row));
-    show::text(&show::columns(&rows))
+    show::text(&show::columns(&rows))?;
+    let due = keys.iter().filter(|key| is_due(key)).count();
+    if due > 0 { show::text(&format!("\n{due} to be rotated: keystead key rotate NAME\n")) } else { Ok(()) }
 }
 
-fn row(key: &KeyInfo) -> [String; 6] {
+fn is_due(key: &KeyInfo) -> bool {
+    key.rotate_by.is_some_and(|by| by <= keystead::config::now())
+}
+
+fn row(key: &KeyInfo) -> [String; 7] {
     let algorithm = match (&key.algorithm, key.length_bits) {
         (Some(algorithm), Some(bits)) => format!("{algorithm}-{bits}"),
         (algorithm, _) => algorithm.clone().unwrap_or("?".into()),
@@ -135,6 +191,8 @@ fn row(key: &KeyInfo) -> [String; 6] {
         algorithm,
         key.identifier.clone(),
         created,
+        key.rotate_by
+            .map_or("-".into(), |by| if is_due(key) { format!("{} (due)", show::utc(by)) } else { show::utc(by) }),
         key.server.clone(),
     ]
 }

@@ -12,7 +12,7 @@ failure is a `KeysteadError`. All objects may be shared by threads.
 from __future__ import annotations
 
 from ._abi import Code
-from ._client import Client, Key, decrypted_size, inspect, key_id, version
+from ._client import Client, Key, Revocation, decrypted_size, inspect, key_id, version
 from ._errors import (
     ArgumentError,
     ClosedError,
@@ -48,6 +48,7 @@ __all__ = [
     "LibraryError",
     "NetworkError",
     "NotAuthentic",
+    "Revocation",
     "ServerError",
     "WrongKey",
     "__version__",

@@ -91,6 +91,9 @@ class Code(IntEnum):
     # Two active keys carry the same name and version.
     KEY_AMBIGUOUS = 406
 
+    # The key servers show only older versions of the key than were seen before.
+    KEY_VERSION_LOST = 407
+
     # The data was altered, belongs to another key or context, or is not a message at all.
     NOT_AUTHENTIC = 501
 
@@ -109,6 +112,9 @@ class Code(IntEnum):
     # The algorithm or key length is not allowed.
     ALGORITHM_REFUSED = 506
 
+    # Something is known to need the key, so it is not destroyed.
+    KEY_REFERENCED = 507
+
     # A fault of the library itself; the client or key is not usable any more.
     INTERNAL = 901
 
@@ -121,6 +127,15 @@ class Code(IntEnum):
     # The log or the audit trail could not be written, and the configuration refuses unlogged work.
     LOG_FAILED = 904
 
+
+# The version may be in other hands. It becomes compromised, and neither encrypts nor decrypts.
+REVOCATION_KEY_COMPROMISE = 2
+
+# Another version took its place. It becomes deactivated, and goes on decrypting.
+REVOCATION_SUPERSEDED = 5
+
+# Its purpose ended. It becomes deactivated, and goes on decrypting.
+REVOCATION_CESSATION_OF_OPERATION = 6
 
 # So many bytes from the start of a stream always hold its header.
 STREAM_HEADER_MAX = 256
@@ -267,6 +282,84 @@ class Library:
         self.client_quiesce.restype = c_int32
         self.client_quiesce.argtypes = [
             c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_key_name: Any = dll.keystead_client_key_name
+        self.client_key_name.restype = c_int32
+        self.client_key_name.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *id
+            POINTER(c_void_p),  # keystead_bytes **out_name
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_key_for: Any = dll.keystead_client_key_for
+        self.client_key_for.restype = c_int32
+        self.client_key_for.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *id
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_register: Any = dll.keystead_client_register
+        self.client_register.restype = c_int32
+        self.client_register.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *id
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_activate_key: Any = dll.keystead_client_activate_key
+        self.client_activate_key.restype = c_int32
+        self.client_activate_key.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *key_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_revoke_key: Any = dll.keystead_client_revoke_key
+        self.client_revoke_key.restype = c_int32
+        self.client_revoke_key.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *key_id
+            c_int32,  # keystead_revocation why
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_destroy_key: Any = dll.keystead_client_destroy_key
+        self.client_destroy_key.restype = c_int32
+        self.client_destroy_key.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *key_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_add_reference: Any = dll.keystead_client_add_reference
+        self.client_add_reference.restype = c_int32
+        self.client_add_reference.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *key_id
+            c_char_p,  # const char *what
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_remove_reference: Any = dll.keystead_client_remove_reference
+        self.client_remove_reference.restype = c_int32
+        self.client_remove_reference.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *key_id
+            c_char_p,  # const char *what
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_purge: Any = dll.keystead_client_purge
+        self.client_purge.restype = c_int32
+        self.client_purge.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
             POINTER(c_void_p),  # keystead_error **err
         ]
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p, cast
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from . import _abi
 from ._abi import Code
 from ._errors import argument_error
 from ._handle import Handle
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Buffer, Self
+
+
+class Revocation(IntEnum):
+    """Why a version of a key is revoked."""
+
+    KEY_COMPROMISE = _abi.REVOCATION_KEY_COMPROMISE  # it may be in other hands, and neither encrypts nor decrypts
+    SUPERSEDED = _abi.REVOCATION_SUPERSEDED  # another version took its place; it goes on decrypting
+    CESSATION_OF_OPERATION = _abi.REVOCATION_CESSATION_OF_OPERATION  # its purpose ended; it goes on decrypting
 
 
 class Key(Handle):
@@ -144,10 +154,74 @@ class Client(Handle):
         older versions encrypted stays readable by `decrypt`."""
         return self._key(library().client_rotate_key, name)
 
-    def _key(self, function: Any, name: str) -> Key:
+    def _key(self, function: Any, name: str, what: str = "the key's name") -> Key:
         handle, error = c_void_p(), c_void_p()
-        check(function(self._handle, text_argument(name, "the key's name"), byref(handle), byref(error)), error)
+        check(function(self._handle, text_argument(name, what), byref(handle), byref(error)), error)
         return Key(handle, self)
+
+    def register(self, id: str) -> Key:
+        """Makes the key of the user, customer or document that `id` tells apart, or gives the one there is. It is named
+        by `keys.template` of the configuration."""
+        return self._key(library().client_register, id, "the identifier")
+
+    def key_for(self, id: str) -> Key:
+        """The key of the user, customer or document that `id` tells apart."""
+        return self._key(library().client_key_for, id, "the identifier")
+
+    def key_name(self, id: str) -> str:
+        """The name of the key of the user, customer or document that `id` tells apart: what `decrypt` is to expect."""
+        text, error = c_void_p(), c_void_p()
+        identifier = text_argument(id, "the identifier")
+        check(library().client_key_name(self._handle, identifier, byref(text), byref(error)), error)
+        return take_text(text)
+
+    def protect(self, id: str, plaintext: Buffer, aad: Buffer = b"") -> bytes:
+        """The message for a plaintext of the user that `id` tells apart, who was registered."""
+        return self.key_for(id).encrypt(plaintext, aad)
+
+    def unprotect(self, id: str, message: Buffer, aad: Buffer = b"") -> bytes:
+        """The plaintext of a message of that user. A message of anybody else raises `WrongKey`."""
+        return self.decrypt(message, aad, expect=self.key_name(id))
+
+    def activate_key(self, key_id: str) -> None:
+        """Makes a pre-active version ("customer-42/3") usable."""
+        error = c_void_p()
+        check(library().client_activate_key(self._handle, _version_argument(key_id), byref(error)), error)
+
+    def revoke_key(self, key_id: str, why: Revocation) -> None:
+        """Ends a version's time: it encrypts no more, and goes on decrypting unless it is compromised."""
+        error = c_void_p()
+        check(library().client_revoke_key(self._handle, _version_argument(key_id), int(why), byref(error)), error)
+
+    def destroy_key(self, key_id: str) -> None:
+        """Destroys a revoked version: what it encrypted can never be read again. Refused while anything is known to
+        need it, see `add_reference`."""
+        error = c_void_p()
+        check(library().client_destroy_key(self._handle, _version_argument(key_id), byref(error)), error)
+
+    def add_reference(self, key_id: str, what: str) -> None:
+        """Remembers that something (a table, an archive) needs a version, which is then not destroyed. It is kept in
+        the file of `keys.state`."""
+        self._reference(library().client_add_reference, key_id, what)
+
+    def remove_reference(self, key_id: str, what: str) -> None:
+        """Forgets that something needs a version."""
+        self._reference(library().client_remove_reference, key_id, what)
+
+    def _reference(self, function: Any, key_id: str, what: str) -> None:
+        error = c_void_p()
+        needed_by = text_argument(what, "what needs the key")
+        check(function(self._handle, _version_argument(key_id), needed_by, byref(error)), error)
+
+    def purge(self) -> None:
+        """Wipes every key from memory. Keys that are held raise `KeyStateError` from now on; `key` fetches anew."""
+        error = c_void_p()
+        check(library().client_purge(self._handle, None, byref(error)), error)
+
+    def purge_key(self, name: str) -> None:
+        """Wipes every version of one key from memory."""
+        error = c_void_p()
+        check(library().client_purge(self._handle, text_argument(name, "the key's name"), byref(error)), error)
 
     def decrypt(self, message: Buffer, aad: Buffer = b"", *, expect: str) -> bytes:
         """The plaintext of a message, with the key that it names, if that name matches `expect`: a key's name, the
@@ -211,7 +285,7 @@ class Client(Handle):
         return begin_decryption(self._handle, source, aad, text_argument(expect, "the expected name"))
 
     def status(self) -> dict[str, Any]:
-        """What the client knows of itself: "client", "memory_tier", "cache", "servers"."""
+        """What the client knows of itself: "client", "memory_tier", "cache", "rotation_due", "servers"."""
         text, error = c_void_p(), c_void_p()
         check(library().client_status(self._handle, byref(text), byref(error)), error)
         status: dict[str, Any] = json.loads(take_text(text))
@@ -325,6 +399,10 @@ def _many(
 
 def _shortened(out: bytes, length: int) -> bytes:
     return out if len(out) == length else out[:length]
+
+
+def _version_argument(key_id: str) -> bytes:
+    return text_argument(key_id, "the key's name and version")
 
 
 def _path_argument(path: str | os.PathLike[str]) -> bytes:

@@ -95,6 +95,7 @@ _CLASSES: dict[int, type[KeysteadError]] = {
     Code.KEY_STALE: KeyStateError,
     Code.KEY_WEAK: KeyStateError,
     Code.ALGORITHM_REFUSED: KeyStateError,
+    Code.KEY_REFERENCED: KeyStateError,
 }
 
 
