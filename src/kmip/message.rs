@@ -108,8 +108,7 @@ pub struct Refusal {
 /// `None` is an operation that the server did not come to.
 pub fn read_reply(bytes: &[u8], first_item: u64, requested: usize) -> Result<Vec<Option<Outcome<'_>>>> {
     let message = Reader::message(bytes, tags::RESPONSE_MESSAGE)?;
-    // Present, but of no consequence: a server that could not parse the request answers as 1.0.
-    message.require(tags::RESPONSE_HEADER)?.structure()?.require(tags::PROTOCOL_VERSION)?.structure()?;
+    expect_version_1(message.require(tags::RESPONSE_HEADER)?.structure()?)?;
     let mut outcomes: Vec<Option<Outcome<'_>>> = std::iter::repeat_with(|| None).take(requested).collect();
     let mut unnamed = None;
     for item in message.all(tags::BATCH_ITEM) {
@@ -125,7 +124,19 @@ pub fn read_reply(bytes: &[u8], first_item: u64, requested: usize) -> Result<Vec
     }
     match unnamed {
         Some(outcome) => for_all(outcome, outcomes),
+        None if outcomes.iter().all(Option::is_none) => Err(Malformed::new("it answers nothing").into()),
         None => Ok(outcomes),
+    }
+}
+
+/// The minor version is of no consequence: a server that could not parse the request answers as 1.0.
+fn expect_version_1(header: Reader<'_>) -> Result<()> {
+    let version = header.require(tags::PROTOCOL_VERSION)?.structure()?;
+    let major = version.require(tags::PROTOCOL_VERSION_MAJOR)?.integer()?;
+    let minor = version.require(tags::PROTOCOL_VERSION_MINOR)?.integer()?;
+    match major {
+        1 => Ok(()),
+        _ => Err(Malformed::new(format!("it is of KMIP {major}.{minor}")).into()),
     }
 }
 

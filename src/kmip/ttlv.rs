@@ -179,17 +179,17 @@ impl<'a> Reader<'a> {
         Ok(Some(item))
     }
 
-    /// The first item with this tag.
-    pub fn find(mut self, tag: Tag) -> Result<Option<Item<'a>>> {
-        while let Some(item) = self.next()? {
-            if item.tag == tag {
-                return Ok(Some(item));
-            }
+    /// The item with this tag. Of two nobody can say which one is meant.
+    pub fn find(self, tag: Tag) -> Result<Option<Item<'a>>> {
+        let mut items = self.all(tag);
+        let found = items.next().transpose()?;
+        match items.next() {
+            None => Ok(found),
+            Some(_) => Err(Malformed(format!("tag {tag:06X} is there twice"))),
         }
-        Ok(None)
     }
 
-    /// The first item with this tag, which must be there.
+    /// The item with this tag, which must be there.
     pub fn require(self, tag: Tag) -> Result<Item<'a>> {
         self.find(tag)?.ok_or_else(|| Malformed(format!("tag {tag:06X} is missing")))
     }
