@@ -33,31 +33,6 @@ fn call<O: Operation>(
     connect(&connector).call(operation, soon())
 }
 
-fn get_refusal(key: FakeKey<'static>) -> Error {
-    let answer = call(&Get { id: "key-1" }, move |id| success(Get::CODE, id, |payload| key.write(payload)));
-    answer.err().expect("it is not the key that was asked for").error
-}
-
-#[test]
-fn only_a_raw_aes_256_key_is_taken_for_a_key() {
-    let cases = [
-        (FakeKey { id: "key-2", ..FakeKey::GOOD }, "another object than key-1"),
-        (FakeKey { object_type: 5, ..FakeKey::GOOD }, "split key"),
-        (FakeKey { format: 7, ..FakeKey::GOOD }, "format is 0x7"),
-        (FakeKey { algorithm: 2, ..FakeKey::GOOD }, "3DES"),
-        (FakeKey { algorithm: 0x8000_0001, ..FakeKey::GOOD }, "algorithm 0x80000001"),
-        (FakeKey { bits: 128, ..FakeKey::GOOD }, "128 bits"),
-        (FakeKey { material: &[0xA7; 16], ..FakeKey::GOOD }, "not 32 bytes"),
-        (FakeKey { material: &[0xA7; 33], ..FakeKey::GOOD }, "not 32 bytes"),
-        (FakeKey { wrapped: true, ..FakeKey::GOOD }, "wrapped"),
-    ];
-    for (key, cause) in cases {
-        let error = get_refusal(key);
-        assert_eq!(error.code(), Code::AnswerUnexpected, "{error}");
-        assert!(error.message().contains(cause), "{error}");
-    }
-}
-
 #[test]
 fn every_spelling_of_not_found_is_understood() {
     let certain = [0x01, 0x37, 0x36];

@@ -22,6 +22,8 @@ use keystead::kmip::{Connector, tags};
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pub roots: Arc<RootCertStore>,
+    /// Its own certificate.
+    pub pem: String,
 }
 
 /// What a certificate says.
@@ -29,13 +31,15 @@ pub struct Certificate<'a> {
     pub name: &'a str,
     pub purpose: ExtendedKeyUsagePurpose,
     pub expired: bool,
+    /// Valid in the future only.
+    pub early: bool,
 }
 
 impl Certificate<'_> {
     pub const SERVER: Certificate<'static> =
-        Certificate { name: "127.0.0.1", purpose: ExtendedKeyUsagePurpose::ServerAuth, expired: false };
+        Certificate { name: "127.0.0.1", purpose: ExtendedKeyUsagePurpose::ServerAuth, expired: false, early: false };
     pub const CLIENT: Certificate<'static> =
-        Certificate { name: "orders-api", purpose: ExtendedKeyUsagePurpose::ClientAuth, expired: false };
+        Certificate { name: "orders-api", purpose: ExtendedKeyUsagePurpose::ClientAuth, expired: false, early: false };
 }
 
 impl Authority {
@@ -44,12 +48,26 @@ impl Authority {
         let mut params = CertificateParams::new([]).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
         let mut roots = RootCertStore::empty();
-        roots.add(params.self_signed(&key).unwrap().der().clone()).unwrap();
-        Authority { issuer: Issuer::new(params, key), roots: Arc::new(roots) }
+        roots.add(certificate.der().clone()).unwrap();
+        Authority { issuer: Issuer::new(params, key), roots: Arc::new(roots), pem: certificate.pem() }
     }
 
     pub fn issue(&self, certificate: &Certificate<'_>) -> Arc<CertifiedKey> {
+        let (signed, key) = self.sign(certificate);
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        let provider = rustls::crypto::ring::default_provider();
+        Arc::new(CertifiedKey::from_der(vec![signed.der().clone()], key, &provider).unwrap())
+    }
+
+    /// A certificate and its key.
+    pub fn issue_pem(&self, certificate: &Certificate<'_>) -> [String; 2] {
+        let (signed, key) = self.sign(certificate);
+        [signed.pem(), key.serialize_pem()]
+    }
+
+    fn sign(&self, certificate: &Certificate<'_>) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([certificate.name.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, certificate.name);
@@ -58,10 +76,10 @@ impl Authority {
             params.not_before = rcgen::date_time_ymd(2020, 1, 1);
             params.not_after = rcgen::date_time_ymd(2021, 2, 3);
         }
-        let signed = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let provider = rustls::crypto::ring::default_provider();
-        Arc::new(CertifiedKey::from_der(vec![signed.der().clone()], key, &provider).unwrap())
+        if certificate.early {
+            params.not_before = rcgen::date_time_ymd(2093, 4, 5);
+        }
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
 
     /// What a server of this CA demands of its clients.
@@ -176,6 +194,8 @@ pub struct Request {
     pub minor_version: i32,
     /// Operation and Unique Batch Item ID of each item.
     pub items: Vec<(u32, Vec<u8>)>,
+    /// All of it.
+    pub bytes: Vec<u8>,
 }
 
 impl Request {
@@ -200,6 +220,7 @@ impl Request {
         Request {
             minor_version: version.require(tags::PROTOCOL_VERSION_MINOR).unwrap().integer().unwrap(),
             items: items.collect(),
+            bytes: bytes.to_vec(),
         }
     }
 
@@ -276,6 +297,7 @@ pub fn failure(operation: u32, id: &[u8], reason: u32, text: &str) -> Vec<u8> {
 }
 
 /// What may differ in a key that a server returns.
+#[derive(Clone, Copy)]
 pub struct FakeKey<'a> {
     pub id: &'a str,
     pub object_type: u32,

@@ -2,12 +2,16 @@
 
 #![allow(dead_code)] // Each test uses a part of it.
 
+#[path = "reset.rs"]
+mod reset;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+use reset::reset;
 
 /// What happens to the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,13 +234,4 @@ impl Link {
         }
         let _ = self.server.shutdown(Shutdown::Both);
     }
-}
-
-/// Sends a reset at once (tcp(7): connecting an open socket to no address aborts its connection).
-fn reset(socket: &TcpStream) {
-    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as u16, sa_data: [0; 14] };
-    let size = size_of::<libc::sockaddr>() as libc::socklen_t;
-    // SAFETY: the address is valid for the call, and has the size that is told.
-    let outcome = unsafe { libc::connect(socket.as_raw_fd(), &nowhere, size) };
-    assert_eq!(outcome, 0, "{}", std::io::Error::last_os_error());
 }
