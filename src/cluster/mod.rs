@@ -7,23 +7,25 @@
 #![forbid(unsafe_code)]
 
 mod capabilities;
+mod failover;
+mod health;
 mod journal;
 mod server;
 
 use std::time::{Duration, Instant};
 
+pub use health::{Health, State};
 pub use journal::{Audited, Journal, Subject};
-pub use server::{Health, Server, State};
+pub use server::Server;
 
 use crate::config::{Config, Failover};
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::{Deadline, DiscoverVersions, Failure};
 use crate::log::{Severity, catalogue};
+use failover::{End, FAULTS_OF_TRUST, SystemClock, Terms};
+use health::Change;
 use journal::Reached;
-use server::Change;
 
-/// While another server remains to be tried, one that is silent may hold a call no longer than this.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a resting server may hold up a call that would like to know its view too.
 const PROBE: Duration = Duration::from_millis(400);
 
@@ -75,8 +77,9 @@ impl Cluster {
 
     /// Until when one server may hold up a call that others can serve as well.
     pub fn turn(&self, index: usize, deadline: Deadline) -> Deadline {
-        let turn = patience(deadline, self.servers.len());
-        let is_resting = self.servers.len() > 1 && self.servers[index].is_resting(Instant::now());
+        let now = Instant::now();
+        let turn = failover::turn(deadline, now, self.servers.len());
+        let is_resting = self.servers.len() > 1 && self.servers[index].is_resting(now);
         if is_resting { turn.min(Deadline::after(PROBE)) } else { turn }
     }
 
@@ -100,55 +103,20 @@ impl Cluster {
         first: Option<usize>,
         deadline: Deadline,
     ) -> std::result::Result<Answered<O::Answer>, Unserved> {
-        let mut attempts = Vec::new();
-        let mut absent: Option<std::result::Result<(O::Answer, usize), Error>> = None;
-        for round in 0..self.failover.rounds.max(1) {
-            let order = self.order(first, Instant::now());
-            for (position, &index) in order.iter().enumerate() {
-                if !attempts.is_empty() && !self.servers[index].is_healthy() {
-                    std::thread::sleep(self.failover.delay.min(deadline.remaining().unwrap_or_default()));
-                }
-                if deadline.is_past() {
-                    break;
-                }
-                let patience = patience(deadline, order.len() - position);
-                match self.call_on(index, operation, subject, patience) {
-                    Ok(answer) => {
-                        if !O::is_absent(&answer) {
-                            self.tell_failover(O::NAME, &attempts, index);
-                            return Ok(Answered { answer, server: index, unreached: attempts });
-                        }
-                        absent.get_or_insert(Ok((answer, index)));
-                    }
-                    Err(failure) if failure.code() == Code::KeyNotFound => {
-                        absent.get_or_insert(Err(failure.error));
-                    }
-                    Err(failure) if !failure.code().is_transport() => {
-                        return Err(Unserved { error: failure.error, lost_on: None });
-                    }
-                    Err(failure) if failure.request_sent && !O::REPEATABLE => {
-                        return Err(Unserved { error: failure.error, lost_on: Some(index) });
-                    }
-                    Err(failure) => attempts.push(self.attempt(index, failure)),
-                }
+        let terms = Terms { failover: &self.failover, deadline, is_repeatable: O::REPEATABLE };
+        let call = Call { cluster: self, operation, subject, first };
+        let (end, failed) = failover::run(&terms, &SystemClock, &call);
+        let attempts: Vec<_> = failed.into_iter().map(|(index, failure)| self.attempt(index, failure)).collect();
+        match end {
+            End::Found(server, answer) | End::Absent(server, Ok(answer)) => {
+                self.tell_failover(O::NAME, &attempts, server);
+                Ok(Answered { answer, server, unreached: attempts })
             }
-            // Whoever could be asked has said that there is no such object.
-            match absent {
-                Some(Ok((answer, server))) => {
-                    self.tell_failover(O::NAME, &attempts, server);
-                    return Ok(Answered { answer, server, unreached: attempts });
-                }
-                Some(Err(error)) => return Err(Unserved { error: error.after(attempts), lost_on: None }),
-                None if deadline.is_past() => {
-                    return Err(self.no_server(O::NAME, subject, attempts, "the deadline passed"));
-                }
-                None if attempts.iter().all(is_fault_of_trust) => {
-                    return Err(self.no_server(O::NAME, subject, attempts, "none can be trusted, or none trusts us,"));
-                }
-                None => ::log::debug!("round {round} over all key servers brought no answer"),
-            }
+            End::Absent(_, Err(error)) => Err(Unserved { error: error.after(attempts), lost_on: None }),
+            End::Refused(error) => Err(Unserved { error, lost_on: None }),
+            End::Lost(server, error) => Err(Unserved { error, lost_on: Some(server) }),
+            End::Unserved(end) => Err(self.no_server(O::NAME, subject, attempts, end)),
         }
-        Err(self.no_server(O::NAME, subject, attempts, "every round failed"))
     }
 
     /// Asks one server, once.
@@ -199,13 +167,6 @@ impl Cluster {
     /// Closes every warm connection.
     pub fn close(&self) {
         self.servers.iter().for_each(Server::close);
-    }
-
-    /// The order of one round: `first`, then the servers that are not resting, then the resting ones.
-    fn order(&self, first: Option<usize>, now: Instant) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.servers.len()).collect();
-        order.sort_by_key(|&index| (Some(index) != first, self.servers[index].is_resting(now), index));
-        order
     }
 
     fn attempt(&self, index: usize, failure: Failure) -> Attempt {
@@ -259,17 +220,33 @@ impl Cluster {
     }
 }
 
-/// Certificates do not mend themselves between two rounds.
-const FAULTS_OF_TRUST: [Code; 5] = [
-    Code::ServerUntrusted,
-    Code::ServerCertificateExpired,
-    Code::ServerNameMismatch,
-    Code::ClientCertificateRefused,
-    Code::NotTls,
-];
+/// One operation on whichever server answers.
+struct Call<'a, O> {
+    cluster: &'a Cluster,
+    operation: &'a O,
+    subject: Subject<'a>,
+    first: Option<usize>,
+}
 
-fn is_fault_of_trust(attempt: &Attempt) -> bool {
-    FAULTS_OF_TRUST.iter().any(|code| code.number() == attempt.code)
+impl<O: Audited> failover::Servers for Call<'_, O> {
+    type Answer = O::Answer;
+
+    fn order(&self, now: Instant) -> Vec<usize> {
+        let servers = &self.cluster.servers;
+        failover::order(servers.len(), self.first, |index| servers[index].is_resting(now))
+    }
+
+    fn is_healthy(&self, index: usize) -> bool {
+        self.cluster.servers[index].is_healthy()
+    }
+
+    fn ask(&self, index: usize, turn: Deadline) -> std::result::Result<O::Answer, Failure> {
+        self.cluster.call_on(index, self.operation, self.subject, turn)
+    }
+
+    fn is_absent(answer: &O::Answer) -> bool {
+        O::is_absent(answer)
+    }
 }
 
 /// The fault of trust that all servers share: it says more than "no server".
@@ -277,10 +254,4 @@ fn common_fault(attempts: &[Attempt]) -> Option<Code> {
     let first = attempts.first()?.code;
     let shared = attempts.iter().all(|attempt| attempt.code == first);
     FAULTS_OF_TRUST.into_iter().find(|code| shared && code.number() == first)
-}
-
-/// How long one server may take while `left` servers, itself included, remain in the round.
-fn patience(deadline: Deadline, left: usize) -> Deadline {
-    let remaining = deadline.remaining().unwrap_or_default();
-    if left <= 1 { deadline } else { deadline.min(Deadline::after((remaining / left as u32).min(PATIENCE))) }
 }

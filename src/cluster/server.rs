@@ -6,14 +6,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::health::{Change, Health, State};
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Operation, Version};
 
 /// Servers close idle connections after 30 s to 3 min, often silently.
 const IDLE_LIMIT: Duration = Duration::from_secs(25);
-/// How long a server that could not be reached is passed over while another one serves.
-const REST: Duration = Duration::from_secs(5);
 /// A connection that was silent for so long may have been forgotten by a firewall, which tells nobody.
 const DOUBTFUL: Duration = Duration::from_secs(1);
 /// Connections kept warm for the next calls.
@@ -33,36 +32,6 @@ pub struct Server {
 struct Idle {
     connection: Connection,
     since: Instant,
-}
-
-/// What is known of a server from the last time it was tried.
-#[derive(Clone, Debug, Default)]
-pub struct Health {
-    pub state: State,
-    pub address: Option<SocketAddr>,
-    pub kmip_version: Option<Version>,
-    /// What it can do, once it was asked; forgotten when it fails, as another one may come back in its place.
-    pub capabilities: Option<Arc<Capabilities>>,
-    pub last_error: Option<String>,
-    /// Of the last answered exchange.
-    pub latency: Option<Duration>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    #[default]
-    Untried,
-    Healthy,
-    /// It could not be reached; it is passed over until then.
-    Resting(Instant),
-}
-
-/// How an exchange changed what is known of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    None,
-    Failed,
-    Recovered,
 }
 
 /// What one exchange with one server brought.
@@ -125,7 +94,7 @@ impl Server {
 
     /// Whether it is to be passed over at `now` while others can serve.
     pub fn is_resting(&self, now: Instant) -> bool {
-        matches!(lock(&self.health).state, State::Resting(until) if now < until)
+        lock(&self.health).is_resting(now)
     }
 
     pub fn is_healthy(&self) -> bool {
@@ -222,19 +191,8 @@ impl Server {
         health.address = address.or(health.address);
         health.kmip_version = version.or(health.kmip_version);
         match failure {
-            Some(failure) if failure.code().is_transport() => {
-                let was_up = !matches!(health.state, State::Resting(_));
-                health.state = State::Resting(Instant::now() + REST);
-                health.last_error = Some(failure.error.message().to_owned());
-                health.capabilities = None;
-                if was_up { Change::Failed } else { Change::None }
-            }
-            _ => {
-                let was_resting = matches!(health.state, State::Resting(_));
-                health.state = State::Healthy;
-                health.latency = Some(duration);
-                if was_resting { Change::Recovered } else { Change::None }
-            }
+            Some(failure) if failure.code().is_transport() => health.fail(failure.error.message(), Instant::now()),
+            _ => health.answer(duration),
         }
     }
 }

@@ -12,14 +12,23 @@ pub struct Deadline(Instant);
 impl Deadline {
     /// The deadline that is `duration` from now.
     pub fn after(duration: Duration) -> Deadline {
-        let now = Instant::now();
+        Deadline::at(Instant::now(), duration)
+    }
+
+    /// The deadline that is `duration` from a moment.
+    pub fn at(now: Instant, duration: Duration) -> Deadline {
         // Beyond the clock's range a century is as good as never.
         Deadline(now.checked_add(duration).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400)))
     }
 
     /// What is left; never zero. `None` once the deadline has passed.
     pub fn remaining(self) -> Option<Duration> {
-        self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+        self.remaining_at(Instant::now())
+    }
+
+    /// What is left at a moment; never zero. `None` once the deadline has passed.
+    pub fn remaining_at(self, now: Instant) -> Option<Duration> {
+        self.0.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
     pub fn is_past(self) -> bool {

@@ -1,0 +1,154 @@
+//! The loop over the servers: whom a call asks, in which order, and when it gives up.
+//!
+//! What time it is, how to wait and how to ask are handed in, so that the loop is tested without waiting.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use crate::config::Failover;
+use crate::error::{Code, Error};
+use crate::kmip::{Deadline, Failure};
+
+/// While another server remains to be tried, one that is silent may hold a call no longer than this.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The passing of time.
+pub(super) trait Clock {
+    fn now(&self) -> Instant;
+    fn sleep(&self, duration: Duration);
+}
+
+/// Time as it passes.
+pub(super) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+/// The servers, as one call sees them.
+pub(super) trait Servers {
+    type Answer;
+
+    /// Whom to ask in a round that begins now.
+    fn order(&self, now: Instant) -> Vec<usize>;
+    /// Whether it served the last time, so that it is tried without delay.
+    fn is_healthy(&self, server: usize) -> bool;
+    fn ask(&self, server: usize, turn: Deadline) -> Result<Self::Answer, Failure>;
+    /// Whether the answer says that there is no such object.
+    fn is_absent(answer: &Self::Answer) -> bool;
+}
+
+/// What one call may do.
+pub(super) struct Terms<'a> {
+    pub failover: &'a Failover,
+    pub deadline: Deadline,
+    /// Whether doing it twice is as good as once.
+    pub is_repeatable: bool,
+}
+
+/// How a call ended.
+pub(super) enum End<T> {
+    Found(usize, T),
+    /// Whoever could be asked has said that there is no such object: the first of them, and how it said so.
+    Absent(usize, Result<T, Error>),
+    /// A complete answer that says no.
+    Refused(Error),
+    /// The server may have done it although its reply was lost.
+    Lost(usize, Error),
+    /// Why nobody was tried any more; reads on from "no key server answered;".
+    Unserved(&'static str),
+}
+
+/// The order of one round: `first`, then the servers that are not resting, then the resting ones.
+pub(super) fn order(servers: usize, first: Option<usize>, is_resting: impl Fn(usize) -> bool) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..servers).collect();
+    order.sort_by_key(|&server| (Some(server) != first, is_resting(server), server));
+    order
+}
+
+/// Asks one server after the other until the call has its end. Also returns who could not be asked, and why.
+pub(super) fn run<S: Servers>(
+    terms: &Terms<'_>,
+    clock: &impl Clock,
+    servers: &S,
+) -> (End<S::Answer>, Vec<(usize, Failure)>) {
+    let mut failed = Vec::new();
+    for round in 0..terms.failover.rounds.max(1) {
+        if let Some(end) = go_round(terms, clock, servers, &mut failed) {
+            return (end, failed);
+        }
+        if terms.deadline.remaining_at(clock.now()).is_none() {
+            return (End::Unserved("the deadline passed"), failed);
+        }
+        if failed.iter().all(|(_, failure)| is_fault_of_trust(failure.code())) {
+            return (End::Unserved("none can be trusted, or none trusts us,"), failed);
+        }
+        ::log::debug!("round {round} over all key servers brought no answer");
+    }
+    (End::Unserved("every round failed"), failed)
+}
+
+/// `None` if no server answered, or the deadline passed.
+fn go_round<S: Servers>(
+    terms: &Terms<'_>,
+    clock: &impl Clock,
+    servers: &S,
+    failed: &mut Vec<(usize, Failure)>,
+) -> Option<End<S::Answer>> {
+    let mut absent = None;
+    let order = servers.order(clock.now());
+    for (position, &server) in order.iter().enumerate() {
+        if !failed.is_empty() && !servers.is_healthy(server) {
+            let left = terms.deadline.remaining_at(clock.now()).unwrap_or_default();
+            clock.sleep(terms.failover.delay.min(left));
+        }
+        let now = clock.now();
+        if terms.deadline.remaining_at(now).is_none() {
+            break;
+        }
+        match servers.ask(server, turn(terms.deadline, now, order.len() - position)) {
+            Ok(answer) if S::is_absent(&answer) => {
+                absent.get_or_insert(End::Absent(server, Ok(answer)));
+            }
+            Ok(answer) => return Some(End::Found(server, answer)),
+            Err(failure) if failure.code() == Code::KeyNotFound => {
+                absent.get_or_insert(End::Absent(server, Err(failure.error)));
+            }
+            Err(failure) if !failure.code().is_transport() => return Some(End::Refused(failure.error)),
+            Err(failure) if failure.request_sent && !terms.is_repeatable => {
+                return Some(End::Lost(server, failure.error));
+            }
+            Err(failure) => failed.push((server, failure)),
+        }
+    }
+    absent
+}
+
+/// Until when one server may hold up a call while `left` servers, itself included, remain in the round.
+pub(super) fn turn(deadline: Deadline, now: Instant, left: usize) -> Deadline {
+    let remaining = deadline.remaining_at(now).unwrap_or_default();
+    if left <= 1 { deadline } else { deadline.min(Deadline::at(now, (remaining / left as u32).min(PATIENCE))) }
+}
+
+/// Certificates do not mend themselves between two rounds.
+pub(super) const FAULTS_OF_TRUST: [Code; 5] = [
+    Code::ServerUntrusted,
+    Code::ServerCertificateExpired,
+    Code::ServerNameMismatch,
+    Code::ClientCertificateRefused,
+    Code::NotTls,
+];
+
+fn is_fault_of_trust(code: Code) -> bool {
+    FAULTS_OF_TRUST.contains(&code)
+}
+
+#[cfg(test)]
+mod tests;

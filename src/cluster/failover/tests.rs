@@ -1,0 +1,203 @@
+//! The loop against servers that are up and down at set times, on a clock that waits for nobody.
+
+use std::cell::{Cell, RefCell};
+
+use super::super::health::{Health, State};
+use super::*;
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// What a server does when it is asked.
+#[derive(Clone, Copy)]
+enum Does {
+    Serve,
+    /// Refuses connections.
+    Refuse,
+    /// Accepts them, and says nothing.
+    Hang,
+    /// Says that there is no such object: with an empty answer, or with a refusal.
+    FindNothing,
+    NotFound,
+    Deny,
+    /// Takes the request and ends the connection.
+    Cut,
+    /// Has a certificate that we do not trust.
+    Deceive,
+}
+use Does::*;
+
+struct Fake<F> {
+    start: Instant,
+    now: Cell<Instant>,
+    healths: Vec<RefCell<Health>>,
+    /// What each server does, at so many seconds from the start.
+    does: F,
+    /// Whom it asked, and when in milliseconds from the start.
+    asked: RefCell<Vec<(usize, u64)>>,
+}
+
+impl<F: Fn(usize, u64) -> Does> Fake<F> {
+    fn new(servers: usize, does: F) -> Fake<F> {
+        let start = Instant::now();
+        let healths = (0..servers).map(|_| RefCell::default()).collect();
+        Fake { start, now: Cell::new(start), healths, does, asked: RefCell::default() }
+    }
+
+    /// One call with a delay of 2 s, 3 rounds and a deadline; whom it asked.
+    fn call(&self, deadline: Duration, is_repeatable: bool) -> (End<bool>, Vec<(usize, u64)>) {
+        let failover = Failover { delay: seconds(2), rounds: 3, deadline };
+        let terms = Terms { failover: &failover, deadline: Deadline::at(self.now.get(), deadline), is_repeatable };
+        let (end, _) = run(&terms, self, self);
+        (end, self.asked.take())
+    }
+
+    fn read(&self, deadline: Duration) -> (End<bool>, Vec<(usize, u64)>) {
+        self.call(deadline, true)
+    }
+}
+
+impl<F> Clock for Fake<F> {
+    fn now(&self) -> Instant {
+        self.now.get()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        self.now.set(self.now.get() + duration);
+    }
+}
+
+impl<F: Fn(usize, u64) -> Does> Servers for Fake<F> {
+    /// Whether there is such an object.
+    type Answer = bool;
+
+    fn order(&self, now: Instant) -> Vec<usize> {
+        order(self.healths.len(), None, |server| self.healths[server].borrow().is_resting(now))
+    }
+
+    fn is_healthy(&self, server: usize) -> bool {
+        self.healths[server].borrow().state == State::Healthy
+    }
+
+    fn ask(&self, server: usize, turn: Deadline) -> Result<bool, Failure> {
+        let since = self.now.get() - self.start;
+        self.asked.borrow_mut().push((server, since.as_millis() as u64));
+        let failure = |code, request_sent| {
+            Err(Failure { request_sent, ..Failure::new(Error::new(code, format!("server {server}")), None) })
+        };
+        let outcome = match (self.does)(server, since.as_secs()) {
+            Serve => Ok(true),
+            FindNothing => Ok(false),
+            Refuse => failure(Code::Unreachable, false),
+            Hang => {
+                self.sleep(turn.remaining_at(self.now.get()).unwrap_or_default());
+                failure(Code::Deadline, true)
+            }
+            NotFound => failure(Code::KeyNotFound, true),
+            Deny => failure(Code::PermissionDenied, true),
+            Cut => failure(Code::ConnectionLost, true),
+            Deceive => failure(Code::ServerUntrusted, false),
+        };
+        let mut health = self.healths[server].borrow_mut();
+        match &outcome {
+            Err(failure) if failure.code().is_transport() => health.fail(failure.error.message(), self.now.get()),
+            _ => health.answer(Duration::ZERO),
+        };
+        outcome
+    }
+
+    fn is_absent(answer: &bool) -> bool {
+        !answer
+    }
+}
+
+#[test]
+fn servers_are_tried_in_order_after_the_delay_and_then_the_sequence_again() {
+    let servers = Fake::new(3, |_, _| Refuse);
+    let (end, asked) = servers.read(seconds(60));
+    assert!(matches!(end, End::Unserved("every round failed")));
+    let expected: Vec<_> = (0..9).map(|n| (n % 3, n as u64 * 2000)).collect();
+    assert_eq!(asked, expected);
+}
+
+#[test]
+fn the_deadline_ends_the_loop_and_no_delay_outlasts_it() {
+    let servers = Fake::new(3, |_, _| Refuse);
+    let (end, asked) = servers.read(seconds(5));
+    assert!(matches!(end, End::Unserved("the deadline passed")));
+    assert_eq!(asked, [(0, 0), (1, 2000), (2, 4000)]);
+    assert_eq!(servers.now.get() - servers.start, seconds(5));
+}
+
+#[test]
+fn a_healthy_server_is_tried_without_delay_and_a_resting_one_is_passed_over() {
+    let servers = Fake::new(2, |server, second| if server == 0 && second >= 1 { Refuse } else { Serve });
+    servers.healths[1].borrow_mut().answer(Duration::ZERO);
+    servers.sleep(seconds(1));
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Found(1, true)));
+    assert_eq!(asked, [(0, 1000), (1, 1000)]);
+    servers.sleep(seconds(3));
+    assert_eq!(servers.read(seconds(30)).1, [(1, 4000)]);
+}
+
+#[test]
+fn the_primary_is_taken_back_when_it_returns() {
+    let servers = Fake::new(2, |server, second| if server == 0 && second < 3 { Refuse } else { Serve });
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Found(1, true)));
+    assert_eq!(asked, [(0, 0), (1, 2000)]);
+    servers.sleep(seconds(2));
+    assert_eq!(servers.read(seconds(30)).1, [(1, 4000)], "it rests still");
+    servers.sleep(seconds(1));
+    assert_eq!(servers.read(seconds(30)).1, [(0, 5000)]);
+}
+
+#[test]
+fn a_silent_server_leaves_time_for_the_others() {
+    let servers = Fake::new(3, |server, _| if server < 2 { Hang } else { Serve });
+    let (end, asked) = servers.read(seconds(60));
+    assert!(matches!(end, End::Found(2, true)));
+    assert_eq!(asked, [(0, 0), (1, 7000), (2, 14000)], "five seconds of patience and two of delay each");
+    let servers = Fake::new(3, |_, _| Hang);
+    let (_, asked) = servers.read(seconds(12));
+    assert_eq!(asked, [(0, 0), (1, 6000), (2, 11_000)], "each has its share of what is left");
+    assert_eq!(servers.now.get() - servers.start, seconds(12));
+}
+
+#[test]
+fn a_refusal_is_not_taken_elsewhere_and_a_missing_object_is_looked_for_everywhere() {
+    let servers = Fake::new(3, |server, _| if server == 0 { Deny } else { Serve });
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Refused(error) if error.code() == Code::PermissionDenied));
+    assert_eq!(asked.len(), 1);
+    let servers = Fake::new(3, |server, _| [NotFound, FindNothing, Serve][server]);
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Found(2, true)));
+    assert_eq!(asked, [(0, 0), (1, 0), (2, 0)]);
+    let servers = Fake::new(3, |server, _| [NotFound, Refuse, FindNothing][server]);
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Absent(0, Err(error)) if error.message() == "server 0"));
+    assert_eq!(asked.len(), 3, "no second round");
+}
+
+#[test]
+fn a_write_whose_reply_was_lost_is_not_repeated_and_a_read_is() {
+    let cut = |server, _| if server == 0 { Cut } else { Serve };
+    let (end, asked) = Fake::new(2, cut).call(seconds(30), false);
+    assert!(matches!(end, End::Lost(0, _)));
+    assert_eq!(asked.len(), 1);
+    assert!(matches!(Fake::new(2, cut).read(seconds(30)).0, End::Found(1, true)));
+    let refused = |server, _| if server == 0 { Refuse } else { Serve };
+    let (end, _) = Fake::new(2, refused).call(seconds(30), false);
+    assert!(matches!(end, End::Found(1, true)), "no byte of it was sent");
+}
+
+#[test]
+fn certificates_are_not_tried_again() {
+    let servers = Fake::new(2, |_, _| Deceive);
+    let (end, asked) = servers.read(seconds(60));
+    assert!(matches!(end, End::Unserved("none can be trusted, or none trusts us,")));
+    assert_eq!(asked.len(), 2);
+}

@@ -1,0 +1,66 @@
+//! What is known of a server from the last time it was tried, and when it is rested.
+
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::kmip::{Capabilities, Version};
+
+/// How long a server that could not be reached is passed over while another one serves.
+const REST: Duration = Duration::from_secs(5);
+
+/// What is known of a server from the last time it was tried.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    pub state: State,
+    pub address: Option<SocketAddr>,
+    pub kmip_version: Option<Version>,
+    /// What it can do, once it was asked; forgotten when it fails, as another one may come back in its place.
+    pub capabilities: Option<Arc<Capabilities>>,
+    pub last_error: Option<String>,
+    /// Of the last answered exchange.
+    pub latency: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    #[default]
+    Untried,
+    Healthy,
+    /// It could not be reached; it is passed over until then.
+    Resting(Instant),
+}
+
+/// How an exchange changed what is known of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    None,
+    Failed,
+    Recovered,
+}
+
+impl Health {
+    /// Whether the server is to be passed over at `now` while others can serve.
+    pub(super) fn is_resting(&self, now: Instant) -> bool {
+        matches!(self.state, State::Resting(until) if now < until)
+    }
+
+    /// It could not be reached or used.
+    pub(super) fn fail(&mut self, why: &str, now: Instant) -> Change {
+        let was_up = !matches!(self.state, State::Resting(_));
+        self.state = State::Resting(now + REST);
+        self.last_error = Some(why.to_owned());
+        self.capabilities = None;
+        if was_up { Change::Failed } else { Change::None }
+    }
+
+    /// It gave a complete answer.
+    pub(super) fn answer(&mut self, latency: Duration) -> Change {
+        let was_resting = matches!(self.state, State::Resting(_));
+        self.state = State::Healthy;
+        self.latency = Some(latency);
+        if was_resting { Change::Recovered } else { Change::None }
+    }
+}
