@@ -368,8 +368,19 @@ keystead_status keystead_client_decrypt(const keystead_client *client,
                                         size_t *out_len,
                                         keystead_error **err);
 
+// Reads the configuration file, and every file that it refers to, again, and takes up what changed: the key servers
+// with their certificates, users and passwords, and the rules of failover. Renewed certificates are taken up within
+// seconds without this call, too. What else may have changed is in force once a client is opened; the log says so.
+// Blocks on files only.
+//
+// Returns what keystead_client_open() returns, INVALID_HANDLE, FORKED or CLOSED. On any failure the client goes on as
+// it was.
+keystead_status keystead_client_reload(const keystead_client *client,
+                                       keystead_error **err);
+
 // What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
-// "memory_tier" (how the memory that keys are in is protected), "cache", and "servers" (for each its "state", KMIP
+// "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the
+// "reload_error" that keeps a changed one from being taken up), "cache", and "servers" (for each its "state", KMIP
 // version, last error and latency). Does not block.
 //
 // On success *out_json is to be freed with keystead_bytes_free(), else NULL.

@@ -2,6 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod reload;
+mod status;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,18 +15,21 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::audit::AuditTrail;
-use crate::cluster::{Cluster, Health, Journal, Server, State};
-use crate::config::{self, Config, ExpiryWatch, Finding};
+use crate::cluster::{Cluster, Journal};
+pub use crate::config::Changes;
+use crate::config::{self, Config, Finding, Watch};
 use crate::envelope::batch::Values;
 use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, message};
 use crate::error::{Code, Error, Result};
-use crate::keys::{Counts, Found, Keys};
 pub use crate::keys::{Creation, Key};
+use crate::keys::{Found, Keys};
 pub use crate::kmip::Revocation;
 use crate::log::{Log, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
+use reload::{Loaded, lock};
+pub use status::{CacheStatus, ConfigStatus, ServerStatus, Status};
 
 /// The background refresh looks this often for keys that are due, or at an eighth of `version_ttl` if that is less.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
@@ -43,6 +49,8 @@ struct Parts {
     keys: Keys,
     cluster: Arc<Cluster>,
     journal: Journal,
+    loaded: Mutex<Loaded>,
+    config_status: Mutex<ConfigStatus>,
     closed: AtomicBool,
     /// Held by the background refresh while it waits; notified on close.
     waiting: Mutex<()>,
@@ -56,15 +64,18 @@ impl Client {
     pub fn open(path: &Path) -> Result<Client> {
         // Before the load: a certificate that ends in between is told twice rather than never.
         let since = config::now();
-        let (config, findings) = config::load(path)?;
+        let watch = Watch::default();
+        let (config, findings) = config::load_watched(path, &watch)?;
         let log = Arc::new(Log::open(&config.log, &config.client_name)?);
         let audit = config.audit.as_ref().map(AuditTrail::open_as).transpose()?.map(Arc::new);
         let journal = Journal { log, audit };
-        let parts = Arc::new(Parts::new(&config, journal)?);
+        let version_ttl = config.cache.version_ttl;
+        let parts = Arc::new(Parts::new(config, watch, since, journal)?);
         let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
         parts.journal.event(catalogue::CLIENT_START, Severity::Notice, &start);
+        parts.tell_loaded();
         parts.record(&findings);
-        spawn_refresh(&parts, config.cache.version_ttl, ExpiryWatch::new(&config, since))?;
+        spawn_refresh(&parts, version_ttl)?;
         Ok(Client { parts, process: ProcessStamp::current() })
     }
 
@@ -242,6 +253,15 @@ impl Client {
         Ok(())
     }
 
+    /// Reads the configuration and everything it refers to again, and takes up what changed: the key servers, with
+    /// their certificates, users and passwords, and the rules of failover. [`Changes`] tells what was taken up, and what
+    /// waits until a client is opened. A changed file is taken up within seconds without this call, too.
+    ///
+    /// Blocks on files only. Errors: those of [`Client::open`]; the client then goes on as it was.
+    pub fn reload(&self) -> Result<Changes> {
+        self.live()?.reload()
+    }
+
     /// Asks every key server whether it answers, for [`Client::status`]. Blocks until the slowest has, or the deadline.
     pub fn probe_servers(&self) -> Result<()> {
         let parts = self.live()?;
@@ -256,9 +276,15 @@ impl Client {
             client: parts.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
             memory_tier: slot::tier().map(|tier| tier.to_string()),
+            config: lock(&parts.config_status).clone(),
             cache: CacheStatus::of(parts.keys.counts()),
             rotation_due: parts.keys.due(),
-            servers: parts.cluster.servers().iter().map(ServerStatus::of).collect(),
+            servers: parts
+                .cluster
+                .order()
+                .into_iter()
+                .map(|server| ServerStatus::of(&parts.cluster.server(server)))
+                .collect(),
         })
     }
 
@@ -307,13 +333,15 @@ impl Drop for Client {
 }
 
 impl Parts {
-    fn new(config: &Config, journal: Journal) -> Result<Parts> {
-        let cluster = Arc::new(Cluster::new(config, journal.clone())?);
+    fn new(config: Config, watch: Watch, since: i64, journal: Journal) -> Result<Parts> {
+        let cluster = Arc::new(Cluster::new(&config, journal.clone())?);
         Ok(Parts {
             name: config.client_name.clone(),
-            keys: Keys::new(cluster.clone(), config)?,
+            keys: Keys::new(cluster.clone(), &config)?,
             cluster,
             journal,
+            config_status: Mutex::new(ConfigStatus::new(&config.path, since)),
+            loaded: Mutex::new(Loaded::new(config, watch, since)),
             closed: AtomicBool::new(false),
             waiting: Mutex::new(()),
             woken: Condvar::new(),
@@ -332,6 +360,12 @@ impl Parts {
         true
     }
 
+    fn tell_loaded(&self) {
+        let servers = self.cluster.order().into_iter().map(|server| self.cluster.server(server).name());
+        let servers = servers.collect::<Vec<_>>().join(", ");
+        self.journal.event(catalogue::CONFIG_LOADED, Severity::Notice, &[("key_servers", servers.into())]);
+    }
+
     fn record(&self, findings: &[Finding]) {
         for finding in findings {
             let fields = [("finding", finding.id.into()), ("message", finding.message.as_str().into())];
@@ -339,14 +373,14 @@ impl Parts {
         }
     }
 
-    /// Verifies what is due and watches our certificates, again and again, until the client is closed.
-    fn refresh(&self, pause: Duration, mut expiry: ExpiryWatch) {
+    /// Verifies what is due and looks after the configuration, again and again, until the client is closed.
+    fn refresh(&self, pause: Duration) {
         while !self.closed.load(Ordering::Acquire) {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             let still_open = |_: &mut ()| !self.closed.load(Ordering::Acquire);
             drop(self.woken.wait_timeout_while(waiting, pause, still_open));
             if !self.closed.load(Ordering::Acquire) {
-                self.record(&expiry.news(config::now()));
+                let _ = catch_unwind(AssertUnwindSafe(|| self.look_after_configuration()));
                 // A fault with one key must not let all others go stale. The panic hook has told of it.
                 let _ = catch_unwind(AssertUnwindSafe(|| self.keys.refresh_due()));
             }
@@ -374,17 +408,16 @@ impl Parts {
             deactivates: found.deactivation_date,
             rotate_by: self.keys.rotate_by(found.in_use_since()).filter(|_| is_newest),
             needed_by: self.keys.references(&found.id),
-            server: self.cluster.servers()[found.server].name(),
+            server: self.cluster.server(found.server).name(),
         }
     }
 }
 
 /// Starts the thread that keeps cached keys verified. It ends when the client is closed, which dropping it does.
-fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration, expiry: ExpiryWatch) -> Result<()> {
+fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration) -> Result<()> {
     let parts = parts.clone();
     let pause = REFRESH_PAUSE.min(ttl / 8).max(Duration::from_millis(10));
-    let thread =
-        std::thread::Builder::new().name("keystead-refresh".into()).spawn(move || parts.refresh(pause, expiry));
+    let thread = std::thread::Builder::new().name("keystead-refresh".into()).spawn(move || parts.refresh(pause));
     thread.map(drop).map_err(|error| {
         let message =
             format!("the thread that keeps keys verified could not start: {error}; raise the limit on threads");
@@ -440,76 +473,4 @@ pub struct KeyInfo {
     pub needed_by: Vec<String>,
     /// The server that described it, `host:port`.
     pub server: String,
-}
-
-/// What the client knows of itself and its servers.
-#[derive(Clone, Debug, Serialize)]
-pub struct Status {
-    pub client: String,
-    /// The library's version.
-    pub version: &'static str,
-    /// The protection of the memory that keys are in, `memfd_secret` or `mlock`; absent before the first key.
-    pub memory_tier: Option<String>,
-    pub cache: CacheStatus,
-    /// The cached keys that are to be rotated, by name.
-    pub rotation_due: Vec<String>,
-    pub servers: Vec<ServerStatus>,
-}
-
-/// How the key cache has served.
-#[derive(Clone, Debug, Serialize)]
-pub struct CacheStatus {
-    /// Versions in the cache.
-    pub keys: usize,
-    /// What was asked for and was there, verified.
-    pub hits: u64,
-    pub misses: u64,
-    /// Verifications that a server answered.
-    pub refreshes: u64,
-    /// Verifications that no server answered, so that a key went on unverified.
-    pub stale: u64,
-    /// Keys that went to make room, in the cache or in locked memory.
-    pub evicted: u64,
-}
-
-impl CacheStatus {
-    fn of(counts: Counts) -> CacheStatus {
-        let Counts { keys, hits, misses, refreshes, stale, evicted } = counts;
-        CacheStatus { keys, hits, misses, refreshes, stale, evicted }
-    }
-}
-
-/// What is known of one server from the last time it was tried.
-#[derive(Clone, Debug, Serialize)]
-pub struct ServerStatus {
-    /// `host:port`
-    pub server: String,
-    /// `untried`, `healthy` or `resting`.
-    pub state: &'static str,
-    pub address: Option<String>,
-    pub kmip_version: Option<String>,
-    pub last_error: Option<String>,
-    pub latency_microseconds: Option<u64>,
-    /// When the certificate that we show it ends, in seconds since 1970.
-    pub client_certificate_ends: i64,
-}
-
-impl ServerStatus {
-    fn of(server: &Server) -> ServerStatus {
-        let Health { state, address, kmip_version, last_error, latency, .. } = server.health();
-        let state = match state {
-            State::Untried => "untried",
-            State::Healthy => "healthy",
-            State::Resting(_) => "resting",
-        };
-        ServerStatus {
-            server: server.name(),
-            state,
-            address: address.map(|address| address.to_string()),
-            kmip_version: kmip_version.map(|version| version.to_string()),
-            last_error,
-            latency_microseconds: latency.map(|latency| latency.as_micros() as u64),
-            client_certificate_ends: server.certificate_ends(),
-        }
-    }
 }

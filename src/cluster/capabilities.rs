@@ -12,7 +12,7 @@ impl Cluster {
     ///
     /// A server that refuses Query is known by its protocol version alone.
     pub fn capabilities(&self, index: usize, deadline: Deadline) -> std::result::Result<Arc<Capabilities>, Failure> {
-        let server = &self.servers[index];
+        let server = self.server(index);
         let known = server.health();
         if let Some(capabilities) = known.capabilities
             && known.kmip_version == Some(capabilities.version)

@@ -67,9 +67,9 @@ pub(super) enum End<T> {
 }
 
 /// The order of one round: `first`, then the servers that are not resting, then the resting ones.
-pub(super) fn order(servers: usize, first: Option<usize>, is_resting: impl Fn(usize) -> bool) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..servers).collect();
-    order.sort_by_key(|&server| (Some(server) != first, is_resting(server), server));
+pub(super) fn order(servers: &[usize], first: Option<usize>, is_resting: impl Fn(usize) -> bool) -> Vec<usize> {
+    let mut order = servers.to_vec();
+    order.sort_by_cached_key(|&server| (Some(server) != first, is_resting(server)));
     order
 }
 

@@ -47,6 +47,12 @@ impl Health {
         matches!(self.state, State::Resting(until) if now < until)
     }
 
+    /// The same without the rest of its rest.
+    pub(super) fn rested(&self, now: Instant) -> Health {
+        let state = if let State::Resting(_) = self.state { State::Resting(now) } else { self.state };
+        Health { state, ..self.clone() }
+    }
+
     /// It could not be reached or used.
     pub(super) fn fail(&mut self, why: &str, now: Instant) -> Change {
         let was_up = !matches!(self.state, State::Resting(_));

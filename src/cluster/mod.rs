@@ -12,13 +12,16 @@ mod health;
 mod journal;
 mod server;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
 
 pub use health::{Health, State};
 pub use journal::{Audited, Journal, Subject};
 pub use server::Server;
 
-use crate::config::{Config, Failover};
+use crate::config::{Config, Failover, Policy};
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::{Deadline, DiscoverVersions, Failure};
 use crate::log::{Severity, catalogue};
@@ -31,16 +34,25 @@ const PROBE: Duration = Duration::from_millis(400);
 
 /// The key servers, in the order of the configuration.
 pub struct Cluster {
-    servers: Vec<Server>,
-    failover: Failover,
+    members: ArcSwap<Members>,
+    policy: Policy,
     journal: Journal,
+}
+
+/// What a reload replaces.
+struct Members {
+    /// Every server that was ever configured, so that a number means the same one for good.
+    known: Vec<Arc<Server>>,
+    /// Those that are configured now, the primary first.
+    order: Vec<usize>,
+    failover: Failover,
 }
 
 /// An answer and the server that gave it.
 #[derive(Debug)]
 pub struct Answered<T> {
     pub answer: T,
-    /// Index into [`Cluster::servers`].
+    /// Its number, for [`Cluster::server`].
     pub server: usize,
     /// The servers that could not be asked. Where the answer is "there is none", one of them may know better.
     pub unreached: Vec<Attempt>,
@@ -63,12 +75,27 @@ impl From<Unserved> for Error {
 impl Cluster {
     /// Does not connect: an application starts while its key servers are down.
     pub fn new(config: &Config, journal: Journal) -> Result<Cluster> {
-        let servers = config.servers.iter().map(|server| Server::new(server, config.policy)).collect::<Result<_>>()?;
-        Ok(Cluster { servers, failover: config.failover, journal })
+        let members = Members { known: Vec::new(), order: Vec::new(), failover: config.failover };
+        let members = ArcSwap::from_pointee(members.replaced(config, config.policy)?);
+        Ok(Cluster { members, policy: config.policy, journal })
     }
 
-    pub fn servers(&self) -> &[Server] {
-        &self.servers
+    /// Takes up the servers and the failover rules of a configuration. Calls under way end as they began; a connection
+    /// that was made with what is not in force any more serves no further call.
+    pub fn reload(&self, config: &Config) -> Result<()> {
+        let members = self.members.load().replaced(config, self.policy)?;
+        self.members.store(Arc::new(members));
+        Ok(())
+    }
+
+    /// The numbers of the configured servers, the primary first. A number means the same server for good.
+    pub fn order(&self) -> Vec<usize> {
+        self.members.load().order.clone()
+    }
+
+    /// The server of a number that came from this cluster.
+    pub fn server(&self, index: usize) -> Arc<Server> {
+        self.members.load().known[index].clone()
     }
 
     pub fn journal(&self) -> &Journal {
@@ -78,19 +105,20 @@ impl Cluster {
     /// Until when one server may hold up a call that others can serve as well.
     pub fn turn(&self, index: usize, deadline: Deadline) -> Deadline {
         let now = Instant::now();
-        let turn = failover::turn(deadline, now, self.servers.len());
-        let is_resting = self.servers.len() > 1 && self.servers[index].is_resting(now);
+        let members = self.members.load();
+        let turn = failover::turn(deadline, now, members.order.len());
+        let is_resting = members.order.len() > 1 && members.known[index].is_resting(now);
         if is_resting { turn.min(Deadline::after(PROBE)) } else { turn }
     }
 
     /// How long a call may take.
     pub fn longest_call(&self) -> Duration {
-        self.failover.deadline
+        self.members.load().failover.deadline
     }
 
     /// The deadline of a call that starts now.
     pub fn deadline(&self) -> Deadline {
-        Deadline::after(self.failover.deadline)
+        Deadline::after(self.longest_call())
     }
 
     /// Asks the servers in order until one answers. With `first`, that server is asked before the others.
@@ -103,8 +131,9 @@ impl Cluster {
         first: Option<usize>,
         deadline: Deadline,
     ) -> std::result::Result<Answered<O::Answer>, Unserved> {
-        let terms = Terms { failover: &self.failover, deadline, is_repeatable: O::REPEATABLE };
-        let call = Call { cluster: self, operation, subject, first };
+        let members = self.members.load_full();
+        let terms = Terms { failover: &members.failover, deadline, is_repeatable: O::REPEATABLE };
+        let call = Call { cluster: self, members: &members, operation, subject, first };
         let (end, failed) = failover::run(&terms, &SystemClock, &call);
         let attempts: Vec<_> = failed.into_iter().map(|(index, failure)| self.attempt(index, failure)).collect();
         match end {
@@ -139,16 +168,16 @@ impl Cluster {
         subjects: &[Subject<'_>],
         deadline: Deadline,
     ) -> std::result::Result<Vec<std::result::Result<O::Answer, Failure>>, Failure> {
-        let server = &self.servers[index];
+        let server = self.server(index);
         let exchange = server.exchange(operations, O::REPEATABLE, deadline);
-        self.tell_change(server, exchange.change);
+        self.tell_change(&server, exchange.change);
         let reached = Reached { address: exchange.address, version: exchange.version, duration: exchange.duration };
         for (position, (operation, subject)) in operations.iter().zip(subjects).enumerate() {
             let answer = match &exchange.result {
                 Ok(answers) => answers[position].as_ref(),
                 Err(failure) => Err(failure),
             };
-            self.journal.operation(server, *subject, operation, answer, reached);
+            self.journal.operation(&server, *subject, operation, answer, reached);
         }
         exchange.result
     }
@@ -158,7 +187,7 @@ impl Cluster {
     /// A server of version 1.0 refuses the question, which is an answer.
     pub fn probe(&self, deadline: Deadline) {
         std::thread::scope(|scope| {
-            for index in 0..self.servers.len() {
+            for index in self.order() {
                 scope.spawn(move || self.call_on(index, &DiscoverVersions, Subject::default(), deadline));
             }
         });
@@ -166,12 +195,12 @@ impl Cluster {
 
     /// Closes every warm connection.
     pub fn close(&self) {
-        self.servers.iter().for_each(Server::close);
+        self.members.load().known.iter().for_each(|server| server.close());
     }
 
     fn attempt(&self, index: usize, failure: Failure) -> Attempt {
         Attempt {
-            server: self.servers[index].name(),
+            server: self.server(index).name(),
             address: failure.address.map(|address| address.to_string()),
             code: failure.code().number(),
             reason: failure.error.message().to_owned(),
@@ -180,8 +209,8 @@ impl Cluster {
 
     fn no_server(&self, operation: &str, subject: Subject<'_>, attempts: Vec<Attempt>, end: &str) -> Unserved {
         let mut reasons: Vec<String> = Vec::new();
-        for server in &self.servers {
-            let name = server.name();
+        for index in self.order() {
+            let name = self.server(index).name();
             // The rounds repeat themselves; people want each server's last word.
             if let Some(last) = attempts.iter().rev().find(|attempt| attempt.server == name) {
                 let address = last.address.as_ref().map(|address| format!(" ({address})")).unwrap_or_default();
@@ -214,15 +243,40 @@ impl Cluster {
         let fields = [
             ("operation", operation.into()),
             ("from", failed.server.as_str().into()),
-            ("to", self.servers[index].name().into()),
+            ("to", self.server(index).name().into()),
         ];
         self.journal.event(catalogue::SERVER_FAILOVER, Severity::Warning, &fields);
+    }
+}
+
+impl Members {
+    /// With the servers of another configuration: a server that is spoken to as before stays as it is, with its
+    /// connections.
+    fn replaced(&self, config: &Config, policy: Policy) -> Result<Members> {
+        let mut known = self.known.clone();
+        let mut order = Vec::with_capacity(config.servers.len());
+        for server in &config.servers {
+            let place = (0..known.len()).find(|at| !order.contains(at) && known[*at].config().is_at_place_of(server));
+            match place {
+                Some(at) if known[at].config().differences(server).is_empty() => order.push(at),
+                Some(at) => {
+                    known[at] = Arc::new(Server::new(server, policy)?.known_as(&known[at].health()));
+                    order.push(at);
+                }
+                None => {
+                    order.push(known.len());
+                    known.push(Arc::new(Server::new(server, policy)?));
+                }
+            }
+        }
+        Ok(Members { known, order, failover: config.failover })
     }
 }
 
 /// One operation on whichever server answers.
 struct Call<'a, O> {
     cluster: &'a Cluster,
+    members: &'a Members,
     operation: &'a O,
     subject: Subject<'a>,
     first: Option<usize>,
@@ -232,12 +286,11 @@ impl<O: Audited> failover::Servers for Call<'_, O> {
     type Answer = O::Answer;
 
     fn order(&self, now: Instant) -> Vec<usize> {
-        let servers = &self.cluster.servers;
-        failover::order(servers.len(), self.first, |index| servers[index].is_resting(now))
+        failover::order(&self.members.order, self.first, |index| self.members.known[index].is_resting(now))
     }
 
     fn is_healthy(&self, index: usize) -> bool {
-        self.cluster.servers[index].is_healthy()
+        self.members.known[index].is_healthy()
     }
 
     fn ask(&self, index: usize, turn: Deadline) -> std::result::Result<O::Answer, Failure> {

@@ -20,11 +20,8 @@ const WARM_LIMIT: usize = 16;
 
 pub struct Server {
     connector: Connector,
+    config: config::Server,
     policy: Policy,
-    host: String,
-    port: u16,
-    user: String,
-    certificate_ends: i64,
     idle: Mutex<Vec<Idle>>,
     health: Mutex<Health>,
 }
@@ -47,40 +44,44 @@ impl Server {
     pub fn new(config: &config::Server, policy: Policy) -> Result<Server> {
         Ok(Server {
             connector: Connector::new(config)?,
+            config: config.clone(),
             policy,
-            host: config.host.clone(),
-            port: config.port,
-            certificate_ends: config.tls.not_after,
-            user: config.user.clone().unwrap_or_else(|| config.tls.common_name.clone()),
             idle: Mutex::default(),
             health: Mutex::default(),
         })
     }
 
+    /// The same with what is known already; it is tried again at once, since what it was rested for may have been mended.
+    pub(super) fn known_as(self, health: &Health) -> Server {
+        *lock(&self.health) = health.rested(Instant::now());
+        self
+    }
+
+    pub fn config(&self) -> &config::Server {
+        &self.config
+    }
+
     /// `host:port`, as in errors and records.
     pub fn name(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        self.config.name()
     }
 
     pub fn host(&self) -> &str {
-        &self.host
+        &self.config.host
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.config.port
     }
 
     /// The KMIP user, else the common name of our certificate.
     pub fn user(&self) -> &str {
-        &self.user
+        self.config.user.as_ref().unwrap_or(&self.config.tls.common_name)
     }
 
     /// When our certificate ends, in seconds since 1970.
     pub fn certificate_ends(&self) -> i64 {
-        self.certificate_ends
+        self.config.tls.not_after
     }
 
     pub fn health(&self) -> Health {

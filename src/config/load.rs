@@ -83,7 +83,7 @@ impl<'a> Loader<'a> {
             kmip_minor: section.kmip_version.map(|version| version.0),
             tls,
             user: section.user.map(|user| user.0),
-            password: password.transpose()?,
+            password: password.transpose()?.map(Arc::new),
         })
     }
 

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod changes;
 pub mod files;
 mod findings;
 mod fingerprint;
@@ -15,6 +16,7 @@ mod protected;
 pub mod reference;
 mod schema;
 mod tls;
+mod watch;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -22,10 +24,12 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::{Code, Error, Result};
+pub use changes::Changes;
 use files::Access;
 pub use findings::ExpiryWatch;
 pub use fingerprint::Fingerprint;
 use parse::Source;
+pub use watch::Watch;
 use zeroize::Zeroizing;
 
 /// A checked configuration. Everything it refers to was read and checked when it was loaded.
@@ -55,7 +59,7 @@ pub enum Policy {
 }
 
 /// One key server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     /// A name or an address, as configured.
     pub host: String,
@@ -66,7 +70,7 @@ pub struct Server {
     /// KMIP user name, where configured.
     pub user: Option<String>,
     /// KMIP password, where configured.
-    pub password: Option<Secret>,
+    pub password: Option<Arc<Secret>>,
 }
 
 /// Whom we trust and who we are, towards a server.
@@ -90,10 +94,11 @@ pub enum Trust {
 }
 
 /// A password: cannot be printed or cloned; wiped on drop.
+#[derive(PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 /// The failover loop.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failover {
     /// Between a failed server and the next one.
     pub delay: Duration,
@@ -104,7 +109,7 @@ pub struct Failover {
 }
 
 /// The key cache.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cache {
     /// After this a key's state is verified again.
     pub ttl: Duration,
@@ -119,7 +124,7 @@ pub struct Cache {
 }
 
 /// Named keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     /// How the key of a user is named.
     pub template: Option<Template>,
@@ -146,7 +151,7 @@ impl Template {
 }
 
 /// The log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     pub level: Level,
     pub format: Format,
@@ -172,7 +177,7 @@ impl Default for Log {
 }
 
 /// The audit trail.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
     pub file: PathBuf,
     pub rotation: Rotation,
@@ -294,11 +299,17 @@ impl Policy {
 /// [`Code::CertificateInvalid`] name the file; all of them under every policy. [`Code::PolicyRefused`] is what
 /// [`Policy::Relaxed`] would permit.
 pub fn load(path: &Path) -> Result<(Config, Vec<Finding>)> {
-    let bytes = files::read(path, "the configuration", Access::Private)?;
-    let path = std::path::absolute(path).map_err(|error| {
+    load_watched(path, &Watch::default())
+}
+
+/// As [`load`]; `watch` learns which files were read, also where it fails.
+pub fn load_watched(path: &Path, watch: &Watch) -> Result<(Config, Vec<Finding>)> {
+    let absolute = std::path::absolute(path).map_err(|error| {
         Error::new(Code::ConfigUnreadable, format!("no absolute path of {}: {error}", path.display()))
     })?;
-    let source = Source::new(&path, &bytes)?;
+    watch.note(&absolute);
+    let bytes = files::read(path, "the configuration", Access::Private)?;
+    let source = Source::new(&absolute, &bytes, watch)?;
     let document = source.parse()?;
     load::Loader::new(&source).load(document, now())
 }

@@ -70,6 +70,9 @@ impl<'a> Item<'a> {
 
     /// The value. `access` is for a file.
     pub fn read(&self, access: Access) -> Result<Zeroizing<Vec<u8>>> {
+        if let Origin::File(path) | Origin::Credential(path) = &self.origin {
+            self.source.watch.note(path);
+        }
         match &self.origin {
             Origin::File(path) => files::read(path, &self.what(), access),
             Origin::Credential(path) => {

@@ -12,7 +12,7 @@ use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
 use super::reference::{self, Absent, KeyDoc, SECTIONS};
 use super::schema::{CacheSection, DEFAULT_MAX_STALE, Document};
-use super::{Cache, Target};
+use super::{Cache, Target, Watch};
 use crate::error::{Code, Error, Result};
 
 /// The text of the configuration and where it came from.
@@ -20,19 +20,21 @@ pub(super) struct Source<'a> {
     /// Absolute.
     pub path: &'a Path,
     text: &'a str,
+    /// What is told of each file that the configuration names before it is read.
+    pub watch: &'a Watch,
 }
 
 /// A value and the key that it was given to.
 type Place = (Range<usize>, &'static KeyDoc);
 
 impl<'a> Source<'a> {
-    pub fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Source<'a>> {
+    pub fn new(path: &'a Path, bytes: &'a [u8], watch: &'a Watch) -> Result<Source<'a>> {
         match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Source { path, text }),
+            Ok(text) => Ok(Source { path, text, watch }),
             Err(error) => {
                 let text = std::str::from_utf8(&bytes[..error.valid_up_to()]).expect("valid up to here");
                 let why = "what follows is not UTF-8 text; save the file as UTF-8";
-                Err(Source { path, text }.error(Code::ConfigInvalid, text.len(), why))
+                Err(Source { path, text, watch }.error(Code::ConfigInvalid, text.len(), why))
             }
         }
     }

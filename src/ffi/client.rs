@@ -170,8 +170,25 @@ pub unsafe extern "C" fn keystead_client_decrypt(
     }
 }
 
+/// Reads the configuration file, and every file that it refers to, again, and takes up what changed: the key servers
+/// with their certificates, users and passwords, and the rules of failover. Renewed certificates are taken up within
+/// seconds without this call, too. What else may have changed is in force once a client is opened; the log says so.
+/// Blocks on files only.
+///
+/// Returns what keystead_client_open() returns, INVALID_HANDLE, FORKED or CLOSED. On any failure the client goes on as
+/// it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_reload(
+    client: *const keystead_client,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe { finish(err, || on_handle(client, |client| client.reload().map(drop))) }
+}
+
 /// What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
-/// "memory_tier" (how the memory that keys are in is protected), "cache", and "servers" (for each its "state", KMIP
+/// "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the
+/// "reload_error" that keeps a changed one from being taken up), "cache", and "servers" (for each its "state", KMIP
 /// version, last error and latency). Does not block.
 ///
 /// On success *out_json is to be freed with keystead_bytes_free(), else NULL.

@@ -140,7 +140,8 @@ impl Keys {
     /// skipped. It may also go on making versions for clients that reach it alone: sides that do not see each other
     /// take versions of different remainders, each by the first of the servers that it reaches.
     fn version_above(&self, highest: u32, unasked: &[usize]) -> Option<u32> {
-        let mut names: Vec<_> = self.cluster.servers().iter().map(|server| server.name()).enumerate().collect();
+        let name = |server| (server, self.cluster.server(server).name());
+        let mut names: Vec<_> = self.cluster.order().into_iter().map(name).collect();
         names.sort_by(|a, b| a.1.cmp(&b.1));
         let first = names.iter().position(|(server, _)| !unasked.contains(server)).unwrap_or_default();
         next_version(highest, unasked.len(), first, names.len())

@@ -143,9 +143,10 @@ impl Keys {
             "version {known} of key {name:?} was seen before, and the key servers show no version above {shown}; nothing \
              is encrypted with an older one: compare the servers of the cluster, or rotate the key"
         );
-        if view.unasked.contains(&0) {
+        let primary = self.cluster.order()[0];
+        if view.unasked.contains(&primary) {
             let reason = view.last_failure.map_or(String::new(), |error| error.message().to_owned());
-            let primary = &self.cluster.servers()[0];
+            let primary = self.cluster.server(primary);
             let attempt = Attempt { server: primary.name(), address: None, code: Code::NoServer.number(), reason };
             return Error::new(Code::KeyNotFound, message).after(vec![attempt]);
         }
@@ -194,7 +195,7 @@ impl Keys {
         about: Subject<'_>,
         deadline: Deadline,
     ) -> Result<(Vec<Found>, Vec<Attempt>)> {
-        let mut tries = 2 * self.cluster.servers().len();
+        let mut tries = 2 * self.cluster.order().len();
         loop {
             let located = self.cluster.call(locate, about, None, deadline)?;
             match self.describe(located.server, &located.answer, about.name, deadline) {
@@ -212,7 +213,7 @@ impl Keys {
     /// Locates and describes objects on every server: replicas lag, and each one knows only its own newest changes.
     pub(super) fn look_around(&self, locate: &Locate<'_>, about: Subject<'_>, deadline: Deadline) -> View {
         let mut view = View::default();
-        for server in 0..self.cluster.servers().len() {
+        for server in self.cluster.order() {
             match self.look_at(server, locate, about, deadline) {
                 Ok(found) => view.found.extend(found),
                 Err(failure) => {

@@ -45,7 +45,12 @@ events! {
     CONFIG_FINDING = "config.finding", Warning, Basic,
         "The configuration permits something that its owner should know of; `message` says what to do.";
     CONFIG_LOADED = "config.loaded", Notice, Basic,
-        "The configuration was read, or read again.";
+        "The configuration was read; `key_servers` are those that it names.";
+    CONFIG_RELOAD_FAILED = "config.reload_failed", Error, Basic,
+        "The configuration, or a file that it refers to, changed and cannot be used; the one before stays in force. \
+         `message` says what to mend.";
+    CONFIG_RELOADED = "config.reloaded", Notice, Basic,
+        "The configuration was read again; `changed` is in force, `not_taken_up` once the client is opened again.";
     KEY_AMBIGUOUS = "key.ambiguous", Alert, Basic,
         "Two active keys carry one name and version; nothing is encrypted with either. Revoke the wrong one.";
     KEY_CONTRADICTION = "key.contradiction", Alert, Basic,

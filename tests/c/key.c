@@ -242,6 +242,7 @@ static void handles_are_told_apart(const keystead_client *client, const keystead
     keystead_key_free((keystead_key *)client);
     keystead_bytes_free((keystead_bytes *)key);
     EXPECT(KEYSTEAD_OK, keystead_client_quiesce(client, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_reload(client, &error));
     encrypt_text(key);
 }
 
@@ -262,6 +263,7 @@ static void a_closed_client_says_so(keystead_client *client, keystead_key *key)
     EXPECT(KEYSTEAD_E_CLOSED, keystead_client_create_key(client, "c-tests", &later, &error));
     EXPECT(KEYSTEAD_E_CLOSED, keystead_client_status(client, &bytes, &error));
     EXPECT(KEYSTEAD_E_CLOSED, keystead_client_quiesce(client, &error));
+    EXPECT(KEYSTEAD_E_CLOSED, keystead_client_reload(client, &error));
     EXPECT(KEYSTEAD_E_CLOSED, keystead_client_decrypt(client, message.data, message.len, ROW, sizeof ROW, "*", out,
                                                       sizeof out, &len, &error));
     keystead_client_free(client);

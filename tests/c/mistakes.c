@@ -19,6 +19,7 @@ static void null_is_a_status_for_every_function(void)
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_decrypt(NULL, NULL, 0, NULL, 0, "*", NULL, 0, &size, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_status(NULL, &bytes, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_quiesce(NULL, &error));
+    EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_client_reload(NULL, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_key_id(NULL, &bytes, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_key_encrypt(NULL, NULL, 0, NULL, 0, NULL, 0, &size, &error));
     EXPECT(KEYSTEAD_E_INVALID_HANDLE, keystead_key_decrypt(NULL, NULL, 0, NULL, 0, NULL, 0, &size, &error));

@@ -42,11 +42,11 @@ fn a_server_is_asked_what_it_can_do_once_and_again_when_it_comes_back() {
     let again = cluster.capabilities(0, soon()).map_err(Error::from).unwrap();
     assert!(Arc::ptr_eq(&first, &again), "it was remembered");
     assert_eq!(servers.count("primary", "Query"), 1);
-    assert_eq!(cluster.servers()[0].health().capabilities.as_ref(), Some(&first));
+    assert_eq!(cluster.server(0).health().capabilities.as_ref(), Some(&first));
 
     servers.kill("primary");
     cluster.probe(soon()); // It is noticed that the server is gone.
-    assert_eq!(cluster.servers()[0].health().capabilities, None);
+    assert_eq!(cluster.server(0).health().capabilities, None);
     servers.restart("primary");
     let anew = cluster.capabilities(0, soon()).map_err(Error::from).unwrap();
     assert_eq!(anew, first, "it is the same server");

@@ -36,6 +36,7 @@ class Kind:
     usage: bool = True
     expired: bool = False
     stranger: bool = False
+    renewed: bool = False
 
 
 KINDS = {
@@ -43,7 +44,9 @@ KINDS = {
     "server-expired": Kind(server=True, common_name="localhost", names=LOOPBACK_NAMES, expired=True),
     "server-wrong-ca": Kind(server=True, common_name="localhost", names=LOOPBACK_NAMES, stranger=True),
     "server-wrong-name": Kind(server=True, common_name="elsewhere.example", names=(x509.DNSName("elsewhere.example"),)),
+    "server-renewed": Kind(server=True, common_name="localhost", names=LOOPBACK_NAMES, renewed=True),
     "client": Kind(server=False, common_name="keystead-test"),
+    "client-renewed": Kind(server=False, common_name="keystead-test", renewed=True),
     "client-other": Kind(server=False, common_name="keystead-other"),
     "client-expired": Kind(server=False, common_name="keystead-test", expired=True),
     "client-wrong-ca": Kind(server=False, common_name="keystead-test", stranger=True),
@@ -108,20 +111,30 @@ class Issuer:
         self.authority = Authority(folder, "ca", "Keystead test CA")
         self._folder = folder
         self._stranger: Authority | None = None
+        self._renewed: Authority | None = None
         self._issued: dict[str, Material] = {}
 
     def material(self, kind: str) -> Material:
         if kind not in KINDS:
             raise ValueError(f"no certificate of kind {kind!r}; there are {', '.join(KINDS)}")
         if kind not in self._issued:
-            authority = self._the_stranger() if KINDS[kind].stranger else self.authority
+            authority = self._authority_of(KINDS[kind])
             self._issued[kind] = authority.issue(kind, KINDS[kind])
         return self._issued[kind]
 
-    def _the_stranger(self) -> Authority:
-        if self._stranger is None:
-            self._stranger = Authority(self._folder, "stranger-ca", "A CA that nobody configured")
-        return self._stranger
+    def client_of(self, server: Material) -> Material:
+        """A client that a server with this certificate takes: a server of the renewed CA takes clients of that one."""
+        is_renewed = self._renewed is not None and server.ca == self._renewed.certificate
+        return self.material("client-renewed" if is_renewed else "client")
+
+    def _authority_of(self, kind: Kind) -> Authority:
+        if kind.stranger:
+            self._stranger = self._stranger or Authority(self._folder, "stranger-ca", "A CA that nobody configured")
+            return self._stranger
+        if kind.renewed:
+            self._renewed = self._renewed or Authority(self._folder, "renewed-ca", "Keystead test CA of next year")
+            return self._renewed
+        return self.authority
 
 
 def _name(common_name: str) -> x509.Name:

@@ -92,7 +92,7 @@ class GoServer(Server):
 
     def await_ready(self) -> None:
         try:
-            await_handshake(self.port, self._issuer, lambda: True)
+            await_handshake(self.port, self._issuer.material("client"), lambda: True)
         except OSError as error:
             raise HarnessError(f"server {self.name} does not answer: {error}") from error
 

@@ -24,6 +24,7 @@ class PyKmipServer(Server):
         self._folder = folder
         self._guard = guard
         self._issuer = issuer
+        self._client = issuer.material("client")
         self._log = OperationLog(folder / f"{name}.log")
 
     @property
@@ -33,6 +34,7 @@ class PyKmipServer(Server):
     def launch(self, certificate: Material) -> None:
         if self._process is not None:
             raise HarnessError(f"server {self.name} already runs")
+        self._client = self._issuer.client_of(certificate)
         settings = self._write_settings(certificate)
         with open(self._folder / f"{self.name}.out", "ab") as output:
             program = "from kmip.services.server.server import main; main()"
@@ -49,7 +51,7 @@ class PyKmipServer(Server):
     def await_ready(self) -> None:
         """Its tables are made before it answers."""
         try:
-            await_handshake(self.port, self._issuer, lambda: self._running().poll() is None)
+            await_handshake(self.port, self._client, lambda: self._running().poll() is None)
         except OSError as error:
             raise HarnessError(f"server {self.name} does not answer: {error}\n{self._last_words()}") from error
 
@@ -84,7 +86,7 @@ class PyKmipServer(Server):
             f"port={self.port}\n"
             f"certificate_path={certificate.certificate}\n"
             f"key_path={certificate.key}\n"
-            f"ca_path={self._issuer.authority.certificate}\n"
+            f"ca_path={self._client.ca}\n"
             "auth_suite=TLS1.2\n"
             f"policy_path={policies}\n"
             "enable_tls_client_auth=True\n"

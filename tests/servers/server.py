@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from certificates import Issuer, Material
+from certificates import Material
 
 HOST = "127.0.0.1"
 START_SECONDS = 30.0
@@ -54,10 +54,9 @@ class Server(ABC):
         """How often the operation was requested since the harness began."""
 
 
-def await_handshake(port: int, issuer: Issuer, lives: Callable[[], bool]) -> None:
+def await_handshake(port: int, client: Material, lives: Callable[[], bool]) -> None:
     """Waits until a TLS handshake with a valid client succeeds. Raises OSError if the server dies or takes too long."""
     deadline = time.monotonic() + START_SECONDS
-    client = issuer.material("client")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # The server may be meant to present a bad certificate.
     context.verify_mode = ssl.CERT_NONE

@@ -106,7 +106,9 @@ class AClient(WithKeyServers):
 
     def test_reports_its_servers_and_its_cache(self) -> None:
         self.new_key()
+        self.client.reload()
         status = self.client.status()
+        self.assertIsNone(status["config"]["reload_error"])
         self.assertEqual(status["client"], "keystead-test")
         self.assertEqual(len(status["servers"]), 2)
         self.assertGreaterEqual(status["cache"]["keys"], 1)
@@ -236,6 +238,7 @@ def uses(client: keystead.Client, key: keystead.Key, name: str, message: bytes) 
         lambda: client.decrypt_into(message, bytearray(99), expect="*"),
         client.status,
         client.quiesce,
+        client.reload,
         lambda: key.id,
         lambda: key.encrypt(b"Ada"),
         lambda: key.encrypt_into(b"Ada", bytearray(999)),

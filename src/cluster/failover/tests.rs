@@ -73,7 +73,7 @@ impl<F: Fn(usize, u64) -> Does> Servers for Fake<F> {
     type Answer = bool;
 
     fn order(&self, now: Instant) -> Vec<usize> {
-        order(self.healths.len(), None, |server| self.healths[server].borrow().is_resting(now))
+        order(&[0, 1, 2][..self.healths.len()], None, |server| self.healths[server].borrow().is_resting(now))
     }
 
     fn is_healthy(&self, server: usize) -> bool {

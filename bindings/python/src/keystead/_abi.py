@@ -270,6 +270,13 @@ class Library:
             POINTER(c_void_p),  # keystead_error **err
         ]
 
+        self.client_reload: Any = dll.keystead_client_reload
+        self.client_reload.restype = c_int32
+        self.client_reload.argtypes = [
+            c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
         self.client_status: Any = dll.keystead_client_status
         self.client_status.restype = c_int32
         self.client_status.argtypes = [

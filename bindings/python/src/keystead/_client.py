@@ -284,8 +284,17 @@ class Client(Handle):
         """
         return begin_decryption(self._handle, source, aad, text_argument(expect, "the expected name"))
 
+    def reload(self) -> None:
+        """Reads the configuration, and every file that it refers to, again, and takes up what changed: the key servers
+        with their certificates and passwords, and the rules of failover.
+
+        Changed files are taken up within seconds without this call, too. If it raises, the client goes on as it was.
+        """
+        error = c_void_p()
+        check(library().client_reload(self._handle, byref(error)), error)
+
     def status(self) -> dict[str, Any]:
-        """What the client knows of itself: "client", "memory_tier", "cache", "rotation_due", "servers"."""
+        """What the client knows of itself: "client", "memory_tier", "config", "cache", "rotation_due", "servers"."""
         text, error = c_void_p(), c_void_p()
         check(library().client_status(self._handle, byref(text), byref(error)), error)
         status: dict[str, Any] = json.loads(take_text(text))
