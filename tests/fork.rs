@@ -4,6 +4,7 @@ use keystead::Code;
 use keystead::envelope::stream::SEGMENT;
 use keystead::envelope::{Key, KeyId};
 use keystead::memory::slot::Slot;
+use keystead::platform::ProcessStamp;
 
 fn key() -> Key {
     Key::new(KeyId::new("customer-42", 1).unwrap(), Slot::copy_of(&[7; 32]).unwrap())
@@ -79,4 +80,36 @@ fn a_child_cannot_go_on_with_its_parents_streams_and_the_parent_can() {
     assert_eq!(decryptor.update(&end[..size], &mut out).unwrap(), 4);
     decryptor.finish().unwrap();
     assert_eq!(out[..4], *b"text");
+}
+
+/// The page of the stamp is made by whoever asks first. A lock around that would be held for ever in a child that is
+/// forked meanwhile.
+#[test]
+fn a_child_that_is_forked_while_the_first_stamp_is_taken_does_not_hang() {
+    const ROLE: &str = "KEYSTEAD_TEST_FIRST_STAMP";
+    if std::env::var_os(ROLE).is_some() {
+        let start = std::sync::Barrier::new(5);
+        return std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    assert!(ProcessStamp::current().is_current());
+                });
+            }
+            start.wait();
+            let status = in_a_child(|| {
+                // SAFETY: a child that hangs is killed, which the parent notices.
+                unsafe { libc::alarm(20) };
+                assert!(ProcessStamp::current().is_current());
+            });
+            assert_eq!(status, 0, "wait status of the child");
+        });
+    }
+    // Each process takes its first stamp once.
+    for _ in 0..30 {
+        let name = "a_child_that_is_forked_while_the_first_stamp_is_taken_does_not_hang";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", name]).env(ROLE, "1").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
 }

@@ -144,3 +144,20 @@ fn logrotate_may_rename_or_copy_and_the_chain_goes_on() {
         assert_eq!((files.len(), report.streams.len(), report.records), (4, 1, 7 + 3), "{way}: {report}");
     }
 }
+
+#[test]
+fn records_go_into_the_new_file_also_when_an_old_one_cannot_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keystead.log");
+    // What is in its way is no file, so that also root cannot remove it as one.
+    let stuck = folder.path().join("keystead.log.1000000000");
+    fs::create_dir(&stuck).unwrap();
+    fs::write(stuck.join("kept"), "").unwrap();
+    let log = open(&path, Rotation { size: Some(4096), keep: Some(2), ..Rotation::default() });
+    (0..100).for_each(|_| write(&log));
+    fs::rename(&stuck, folder.path().join("elsewhere")).unwrap();
+    let (files, report) = check(&path);
+    // The one that is stuck counts among those that are kept only while it is one of the newest.
+    assert_eq!(files.len(), 3, "{files:?}");
+    assert!(fs::metadata(&path).unwrap().len() < 4096 + 1024 && report.streams.len() == 1, "{report}");
+}

@@ -188,15 +188,10 @@ impl Keys {
             std::thread::sleep(PAUSE.min(deadline.remaining().unwrap_or_default()));
             rivals = self.rivals(id, scope, ours, deadline)?;
         }
-        let is_open = |made: &&Made| {
-            rivals.iter().any(|found| found.identifier == made.identifier && found.state == State::PreActive)
-        };
-        let ours_is_open = made.filter(is_open);
+        let open = made.filter(|made| is_open(made, &rivals));
         let winner = winner(rivals).ok_or_else(|| vanished(id))?;
-        if let Some(made) = ours_is_open
-            && made.identifier != winner.identifier
-        {
-            self.destroy_loser(id, made, deadline);
+        if let Some(loser) = open.filter(|made| made.identifier != winner.identifier) {
+            self.destroy_loser(id, loser, deadline);
         }
         if winner.state == State::PreActive {
             self.activate(&winner, deadline)?;
@@ -284,6 +279,11 @@ fn winner(rivals: Vec<Found>) -> Option<Found> {
     rivals.into_iter().filter(open).min_by_key(order)
 }
 
+/// Whether our object was seen among the rivals, and as one that nobody can have used.
+fn is_open(made: &Made, rivals: &[Found]) -> bool {
+    rivals.iter().any(|found| found.identifier == made.identifier && found.state == State::PreActive)
+}
+
 /// Whether it is open which of several objects is the key. Their dates alone do not decide it: they have a resolution of
 /// a second, and are those of clocks that differ.
 fn is_contended(rivals: &[Found]) -> bool {
@@ -350,6 +350,15 @@ mod tests {
         }
         assert_eq!(next_version(u32::MAX, 0, 0, 1), None);
         assert_eq!(next_version(u32::MAX - 1, 1, 0, 2), None);
+    }
+
+    #[test]
+    fn only_what_was_seen_to_be_ours_and_unused_may_be_destroyed_as_the_loser() {
+        let rivals = [object("active", State::Active, 1), object("open", State::PreActive, 1)];
+        let is_open = |identifier: &str| is_open(&Made { identifier: identifier.into(), server: 0 }, &rivals);
+        assert!(is_open("open"));
+        assert!(!is_open("active"), "somebody has adopted it");
+        assert!(!is_open("stranger"), "a server located what does not match");
     }
 
     #[test]
