@@ -22,6 +22,8 @@ mod session;
 mod stream_vectors;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wycheproof;
 
 pub use identity::{KeyId, Pattern, is_valid_name};
 pub use key::Key;
