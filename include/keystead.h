@@ -175,6 +175,9 @@
 // Something is known to need the key, so it is not destroyed.
 #define KEYSTEAD_E_KEY_REFERENCED 507
 
+// The configuration has no mask of this name for this role.
+#define KEYSTEAD_E_ROLE_REFUSED 508
+
 // A fault of the library itself; the client or key is not usable any more.
 #define KEYSTEAD_E_INTERNAL 901
 
@@ -377,6 +380,27 @@ keystead_status keystead_client_decrypt(const keystead_client *client,
 // it was.
 keystead_status keystead_client_reload(const keystead_client *client,
                                        keystead_error **err);
+
+// Decrypts as keystead_client_decrypt() does, and gives only what a role sees of the plaintext under a mask, as the
+// [[mask]] sections of the configuration say. mask and role are UTF-8. The role is checked before anything is looked
+// up; what is not shown never leaves the call. The application vouches that its user has the role.
+//
+// The mask, which is UTF-8, goes to out[0..out_capacity], and its size to *out_len. A buffer as large as the message is
+// large enough; if it is too small, *out_len is the size needed. What is behind the mask in it is zeroed.
+//
+// Returns ROLE_REFUSED if the configuration has no such mask for this role, and what keystead_client_decrypt() returns.
+keystead_status keystead_client_decrypt_masked(const keystead_client *client,
+                                               const uint8_t *message,
+                                               size_t message_len,
+                                               const uint8_t *aad,
+                                               size_t aad_len,
+                                               const char *expect,
+                                               const char *mask,
+                                               const char *role,
+                                               uint8_t *out,
+                                               size_t out_capacity,
+                                               size_t *out_len,
+                                               keystead_error **err);
 
 // What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
 // "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the

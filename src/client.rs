@@ -13,14 +13,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use crate::audit::AuditTrail;
 use crate::cluster::{Cluster, Journal};
 pub use crate::config::Changes;
-use crate::config::{self, Config, Finding, Watch};
+use crate::config::{self, Config, Finding, Mask, Shown, Watch};
 use crate::envelope::batch::Values;
 use crate::envelope::stream::{self, Decryptor};
-use crate::envelope::{KeyId, Pattern, message};
+use crate::envelope::{KeyId, Pattern, mask, message};
 use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Key};
 use crate::keys::{Found, Keys};
@@ -47,6 +48,7 @@ pub struct Client {
 struct Parts {
     name: String,
     keys: Keys,
+    masks: Vec<Mask>,
     cluster: Arc<Cluster>,
     journal: Journal,
     loaded: Mutex<Loaded>,
@@ -187,6 +189,46 @@ impl Client {
             return Err(Error::buffer_too_small(needed));
         }
         parts.keys.decrypt(&id, message, aad, out)
+    }
+
+    /// Writes what `role` sees of the plaintext under the configuration's `[[mask]]` of this name to the front of `out`, and
+    /// returns its size; otherwise as [`Client::decrypt`]. What is not shown never leaves the call.
+    ///
+    /// The role is checked before anything is looked up. The mask is UTF-8. A buffer of [`mask::ROOM`] bytes more than the
+    /// plaintext is large enough, and so is one of the message's size. Errors: as [`Client::decrypt`], and `RoleRefused`.
+    pub fn decrypt_masked(
+        &self,
+        message: &[u8],
+        aad: &[u8],
+        expect: &str,
+        view: View<'_>,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let outcome = self.try_decrypt_masked(message, aad, expect, view, out);
+        if outcome.is_err() {
+            out.fill(0);
+        }
+        outcome
+    }
+
+    fn try_decrypt_masked(
+        &self,
+        message: &[u8],
+        aad: &[u8],
+        expect: &str,
+        view: View<'_>,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        let parts = self.logged()?;
+        let shown = parts.shown(view)?;
+        let id = expected("message", expect, || message::key_id(message))?;
+        let size = message::decrypted_size(message)?;
+        if out.len() < size + mask::ROOM {
+            return Err(Error::buffer_too_small(size + mask::ROOM));
+        }
+        let mut plaintext = Zeroizing::new(vec![0; size]);
+        let size = parts.keys.decrypt(&id, message, aad, &mut plaintext)?;
+        Ok(mask::apply(shown, &plaintext[..size], out))
     }
 
     /// Writes the plaintext of every message to the front of `out`, one after the other, and returns their size, with
@@ -338,6 +380,7 @@ impl Parts {
         Ok(Parts {
             name: config.client_name.clone(),
             keys: Keys::new(cluster.clone(), &config)?,
+            masks: config.masks.clone(),
             cluster,
             journal,
             config_status: Mutex::new(ConfigStatus::new(&config.path, since)),
@@ -364,6 +407,21 @@ impl Parts {
         let servers = self.cluster.order().into_iter().map(|server| self.cluster.server(server).name());
         let servers = servers.collect::<Vec<_>>().join(", ");
         self.journal.event(catalogue::CONFIG_LOADED, Severity::Notice, &[("key_servers", servers.into())]);
+    }
+
+    /// What a role sees under a mask.
+    fn shown(&self, view: View<'_>) -> Result<Shown> {
+        let View { mask, role } = view;
+        if let Some(found) = self.masks.iter().find(|one| one.is_for(mask, role)) {
+            return Ok(found.show);
+        }
+        let fields = [("mask", mask.into()), ("role", role.into())];
+        self.journal.event(catalogue::MASK_REFUSED, Severity::Warning, &fields);
+        let text = format!(
+            "role {role:?} sees nothing under mask {mask:?}; if it is to see something, say so in a [[mask]] of the \
+             configuration"
+        );
+        Err(Error::new(Code::RoleRefused, text))
     }
 
     fn record(&self, findings: &[Finding]) {
@@ -447,6 +505,15 @@ fn unexpected(kind: &str, id: &KeyId, pattern: &Pattern) -> Error {
 
 fn forked() -> Error {
     Error::new(Code::Forked, "this client belongs to the parent process; open a client in the child, after the fork")
+}
+
+/// As whom a value is looked at, and through what.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The name of a `[[mask]]`.
+    pub mask: &'a str,
+    /// The role that the application found its user to have.
+    pub role: &'a str,
 }
 
 /// One version of a key, as a key server described it.

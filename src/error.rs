@@ -109,6 +109,8 @@ codes! {
     AlgorithmRefused = 506 "ALGORITHM_REFUSED",
     /// Something is known to need the key, so it is not destroyed.
     KeyReferenced = 507 "KEY_REFERENCED",
+    /// The configuration has no mask of this name for this role.
+    RoleRefused = 508 "ROLE_REFUSED",
 
     /// A fault of the library itself; the handle is not usable any more.
     Internal = 901 "INTERNAL",

@@ -24,6 +24,7 @@ impl Changes {
             ("[keys]", old.keys != new.keys),
             ("[log]", old.log != new.log),
             ("[audit]", old.audit != new.audit),
+            ("[[mask]]", old.masks != new.masks),
         ];
         let left = differences.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what.to_owned()).collect();
         Changes { taken_up, left }

@@ -7,9 +7,11 @@ use toml::Spanned;
 
 use super::origin::{Item, Origin};
 use super::parse::Source;
-use super::schema::{Document, Host, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation};
+use super::schema::{
+    Document, Host, MaskSection, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation,
+};
 use super::tls::{self, TlsItems, TrustItem};
-use super::{Audit, Config, Finding, Keys, Log, Policy, Secret, Server, Tls, findings};
+use super::{Audit, Config, Finding, Keys, Log, Mask, Policy, Secret, Server, Tls, findings};
 use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
@@ -31,6 +33,7 @@ impl<'a> Loader<'a> {
         for section in document.server {
             servers.push(self.server(section, &document.tls, policy)?);
         }
+        let masks = self.masks(document.mask)?;
         let (keys, log, audit) = (document.keys, document.log, document.audit);
         let config = Config {
             path: self.source.path.to_owned(),
@@ -54,6 +57,7 @@ impl<'a> Loader<'a> {
                 durability: log.durability,
                 on_failure: log.on_failure,
             },
+            masks,
             audit: audit.file.map(|file| Audit {
                 file: self.source.resolve(&file.0),
                 rotation: rotation(audit.rotate_size, audit.rotate_every, audit.rotate_keep),
@@ -62,6 +66,23 @@ impl<'a> Loader<'a> {
         };
         self.findings.extend(findings::of(&config, now));
         Ok((config, self.findings))
+    }
+
+    fn masks(&self, sections: Vec<Spanned<MaskSection>>) -> Result<Vec<Mask>> {
+        let mut masks: Vec<Mask> = Vec::with_capacity(sections.len());
+        for section in sections {
+            let place = section.span().start;
+            let MaskSection { name, show, roles } = section.into_inner();
+            let mask = Mask { name: name.0, roles: roles.0, show };
+            for (index, role) in mask.roles.iter().enumerate() {
+                if mask.roles[..index].contains(role) || masks.iter().any(|other| other.is_for(&mask.name, role)) {
+                    let why = format!("role {role:?} has mask {:?} twice; say once what it sees", mask.name);
+                    return Err(self.source.error(Code::ConfigInvalid, place, &why));
+                }
+            }
+            masks.push(mask);
+        }
+        Ok(masks)
     }
 
     fn server(&mut self, section: Spanned<ServerSection>, defaults: &TlsSection, policy: Policy) -> Result<Server> {

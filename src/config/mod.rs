@@ -10,6 +10,7 @@ pub mod files;
 mod findings;
 mod fingerprint;
 mod load;
+mod masks;
 mod origin;
 mod parse;
 mod protected;
@@ -28,6 +29,7 @@ pub use changes::Changes;
 use files::Access;
 pub use findings::ExpiryWatch;
 pub use fingerprint::Fingerprint;
+pub use masks::{Mask, Shown};
 use parse::Source;
 pub use watch::Watch;
 use zeroize::Zeroizing;
@@ -46,6 +48,8 @@ pub struct Config {
     pub cache: Cache,
     pub keys: Keys,
     pub log: Log,
+    /// Who sees how much of a value. No two have a name and a role in common.
+    pub masks: Vec<Mask>,
     /// The CSV audit trail, where configured.
     pub audit: Option<Audit>,
 }

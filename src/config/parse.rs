@@ -58,12 +58,12 @@ impl<'a> Source<'a> {
         for (name, value) in table {
             let section = self.section(name, value)?;
             match value.get_ref() {
-                DeValue::Table(keys) if section != reference::REPEATED => {
+                DeValue::Table(keys) if !reference::is_repeated(section) => {
                     self.check_keys(section, keys, &mut places)?;
                 }
-                DeValue::Array(servers) if section == reference::REPEATED => {
-                    for server in servers {
-                        let keys = server.get_ref().as_table().ok_or_else(|| self.bad_header(name, section))?;
+                DeValue::Array(sections) if reference::is_repeated(section) => {
+                    for one in sections {
+                        let keys = one.get_ref().as_table().ok_or_else(|| self.bad_header(name, section))?;
                         self.check_keys(section, keys, &mut places)?;
                     }
                 }

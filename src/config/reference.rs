@@ -41,10 +41,18 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("keys", "Named keys."),
     ("log", "The log, one line for each record."),
     ("audit", "The audit trail, one CSV row for each operation and key server. Written at every log level."),
+    (
+        "mask",
+        "Which roles see how much of a value, for calls that name a mask and a role. A role that no mask of that name has sees nothing.",
+    ),
 ];
 
-/// The section that may be repeated.
-pub const REPEATED: &str = "server";
+/// The sections that may be repeated.
+const REPEATED: [&str; 2] = ["server", "mask"];
+
+pub fn is_repeated(section: &str) -> bool {
+    REPEATED.contains(&section)
+}
 
 /// Every key, section by section.
 #[rustfmt::skip]
@@ -118,6 +126,11 @@ pub const KEYS: &[KeyDoc] = &[
         "The same at the end of each such period since 1970 (UTC), with the first record after it: `\"1d\"` is midnight."),
     doc("audit", "rotate_keep", "a number from 1", Means("all are kept"), "How many renamed files are kept; the oldest are removed."),
     doc("audit", "durability", "\"flush\" or \"fsync\"", Is("\"flush\""), "When a row is written: when the system has it, or when the disk has it."),
+    doc("mask", "name", "1 to 64 characters", Refused, "What calls name. Several masks may have one name, for different roles."),
+    doc("mask", "show", "\"first N\", \"last N\", \"first N last N\", \"e-mail\", \"card\", \"year\" or \"nothing\"", Refused,
+        "What is left to be seen: characters at the ends, if at least half of them stay hidden; `a***@example.com`; the last four digits of a card's number; \
+         the year of a date. A value that does not look like that, and what is not UTF-8, becomes `***`."),
+    doc("mask", "roles", "a list of texts of 1 to 64 characters", Refused, "The roles that see so much."),
 ];
 
 const fn doc(
@@ -137,7 +150,7 @@ pub fn keys_of(section: &str) -> impl Iterator<Item = &'static KeyDoc> {
 
 /// The section's header, as it is written in the file.
 pub fn header(section: &str) -> String {
-    if section == REPEATED { format!("[[{section}]]") } else { format!("[{section}]") }
+    if is_repeated(section) { format!("[[{section}]]") } else { format!("[{section}]") }
 }
 
 /// The candidate that was probably meant by `word`.

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::fingerprint::Fingerprint;
 use super::origin::{Origin, path};
-use super::{Durability, Failover, Format, Level, OnFailure, Policy, Rotation, Target, Template};
+use super::{Durability, Failover, Format, Level, OnFailure, Policy, Rotation, Shown, Target, Template};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +34,8 @@ pub(super) struct Document {
     pub log: LogSection,
     #[serde(default)]
     pub audit: AuditSection,
+    #[serde(default)]
+    pub mask: Vec<Spanned<MaskSection>>,
 }
 
 #[derive(Deserialize)]
@@ -117,6 +119,14 @@ pub(super) struct AuditSection {
     pub rotate_every: Option<PositivePeriod>,
     pub rotate_keep: Option<NonZeroU32>,
     pub durability: Durability,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MaskSection {
+    pub name: Label,
+    pub show: Shown,
+    pub roles: Roles,
 }
 
 fn strict() -> Policy {
@@ -236,6 +246,33 @@ impl TryFrom<String> for KeyTemplate {
             }
             Some(_) => Err(format!("{text:?} holds what no key name may hold")),
             None => Err(format!("{text:?} does not say where the identifier goes")),
+        }
+    }
+}
+
+/// What an application calls a mask or a role.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Label(pub String);
+
+impl TryFrom<String> for Label {
+    type Error = String;
+    fn try_from(text: String) -> Parsed<Self> {
+        short_line(text).map(Label)
+    }
+}
+
+/// At least one role.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<Label>")]
+pub(super) struct Roles(pub Vec<String>);
+
+impl TryFrom<Vec<Label>> for Roles {
+    type Error = String;
+    fn try_from(labels: Vec<Label>) -> Parsed<Self> {
+        match labels.is_empty() {
+            true => Err("the list is empty".into()),
+            false => Ok(Roles(labels.into_iter().map(|label| label.0).collect())),
         }
     }
 }
@@ -516,6 +553,7 @@ mod tests {
             ("keys", fields::<KeysSection>()),
             ("log", fields::<LogSection>()),
             ("audit", fields::<AuditSection>()),
+            ("mask", fields::<MaskSection>()),
         ];
         assert_eq!(sections.len(), documented.len());
         for (section, fields) in sections {

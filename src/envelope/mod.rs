@@ -8,6 +8,7 @@ pub mod batch;
 pub mod column;
 pub mod identity;
 pub mod key;
+pub mod mask;
 pub mod message;
 pub mod stream;
 

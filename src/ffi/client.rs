@@ -9,7 +9,7 @@ use super::error::keystead_error;
 use super::handle::{Handle, Opaque};
 use super::key::keystead_key;
 use super::status::keystead_status;
-use crate::client::Client;
+use crate::client::{Client, View};
 
 /// One opened configuration: its key servers, key cache, log and audit trail. An application has one, opens it
 /// once, and shares it among its threads.
@@ -184,6 +184,41 @@ pub unsafe extern "C" fn keystead_client_reload(
 ) -> keystead_status {
     // SAFETY: the rules of the header.
     unsafe { finish(err, || on_handle(client, |client| client.reload().map(drop))) }
+}
+
+/// Decrypts as keystead_client_decrypt() does, and gives only what a role sees of the plaintext under a mask, as the
+/// [[mask]] sections of the configuration say. mask and role are UTF-8. The role is checked before anything is looked
+/// up; what is not shown never leaves the call. The application vouches that its user has the role.
+///
+/// The mask, which is UTF-8, goes to out[0..out_capacity], and its size to *out_len. A buffer as large as the message is
+/// large enough; if it is too small, *out_len is the size needed. What is behind the mask in it is zeroed.
+///
+/// Returns ROLE_REFUSED if the configuration has no such mask for this role, and what keystead_client_decrypt() returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_decrypt_masked(
+    client: *const keystead_client,
+    message: *const u8,
+    message_len: usize,
+    aad: *const u8,
+    aad_len: usize,
+    expect: *const c_char,
+    mask: *const c_char,
+    role: *const c_char,
+    out: *mut u8,
+    out_capacity: usize,
+    out_len: *mut usize,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let message = Input { name: "message", start: message, len: message_len };
+    let aad = Input { name: "aad", start: aad, len: aad_len };
+    let out = Output { start: out, capacity: out_capacity, filled: out_len };
+    // SAFETY: the rules of the header.
+    unsafe {
+        transform(client, message, aad, out, err, |client, message, aad, out| {
+            let view = View { mask: text("mask", mask)?, role: text("role", role)? };
+            client.decrypt_masked(message, aad, text("expect", expect)?, view, out)
+        })
+    }
 }
 
 /// What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),

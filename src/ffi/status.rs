@@ -115,6 +115,8 @@ pub const KEYSTEAD_E_ALGORITHM_REFUSED: i32 = 506;
 
 /// Something is known to need the key, so it is not destroyed.
 pub const KEYSTEAD_E_KEY_REFERENCED: i32 = 507;
+/// The configuration has no mask of this name for this role.
+pub const KEYSTEAD_E_ROLE_REFUSED: i32 = 508;
 
 /// A fault of the library itself; the client or key is not usable any more.
 pub const KEYSTEAD_E_INTERNAL: i32 = 901;
@@ -178,6 +180,7 @@ names! {
     KEYSTEAD_E_KEY_WEAK,
     KEYSTEAD_E_ALGORITHM_REFUSED,
     KEYSTEAD_E_KEY_REFERENCED,
+    KEYSTEAD_E_ROLE_REFUSED,
     KEYSTEAD_E_INTERNAL,
     KEYSTEAD_E_MEMORY_EXHAUSTED,
     KEYSTEAD_E_SYSTEM,

@@ -102,6 +102,8 @@ events! {
         "`count` records could not be written before this one; `reason` is the system's last word on it.";
     LOG_TORN_TAIL = "log.torn_tail", Warning, Basic,
         "The line before this record is the incomplete end of an interrupted write, kept as it was found.";
+    MASK_REFUSED = "mask.refused", Warning, Basic,
+        "A role asked for a value under a mask that it does not have; nothing was decrypted.";
     SERVER_FAILED = "server.failed", Warning, Basic,
         "A key server could not be reached or used; it is rested.";
     SERVER_FAILOVER = "server.failover", Warning, Basic,

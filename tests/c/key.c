@@ -221,6 +221,19 @@ static void a_column_is_read_and_moved_whatever_keys_it_names(const keystead_cli
     keystead_key_free(key);
 }
 
+static void a_role_without_a_mask_sees_nothing(const keystead_client *client, const keystead_key *key)
+{
+    struct message message = encrypt_text(key);
+    uint8_t out[512];
+    size_t len = 7;
+    memset(out, 0xee, sizeof out);
+    EXPECT(KEYSTEAD_E_ROLE_REFUSED, keystead_client_decrypt_masked(client, message.data, message.len, ROW, sizeof ROW, "*",
+                                                                   "card", "support", out, sizeof out, &len, &error));
+    CHECK(len == 0 && is_zero(out, sizeof out));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_decrypt_masked(client, message.data, message.len, ROW, sizeof ROW,
+                                                                       "*", NULL, "support", out, sizeof out, &len, &error));
+}
+
 static void names_are_checked(const keystead_client *client)
 {
     const char *bad[] = {NULL, "", "two words", "caf\xc3\xa9", "\xff", "a/1/2"};
@@ -290,6 +303,7 @@ int main(void)
     a_message_says_which_key_it_needs(key);
     a_batch_comes_back_as_a_whole_or_not_at_all(key);
     a_column_is_read_and_moved_whatever_keys_it_names(client, key);
+    a_role_without_a_mask_sees_nothing(client, key);
     names_are_checked(client);
     handles_are_told_apart(client, key);
     a_closed_client_says_so(client, key);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keystead::Code;
-use keystead::config::{self, Config, Durability, Format, Level, OnFailure, Policy, Target};
+use keystead::config::{self, Config, Durability, Format, Level, OnFailure, Policy, Shown, Target};
 
 use crate::site::{Site, ids, minimal};
 
@@ -36,6 +36,8 @@ fn the_documented_defaults_are_those_that_hold() {
                 (Absent::Is(value), key) => text += &format!("{key} = {value}\n"),
                 (Absent::Refused, "name") => text += "name = \"orders\"\n",
                 (Absent::Refused, "host") => text += "host = \"kms1.example.com\"\n",
+                (Absent::Refused, "show") => text += "show = \"nothing\"\n",
+                (Absent::Refused, "roles") => text += "roles = [\"anybody\"]\n",
                 (Absent::Refused, key) => panic!("this test needs a value for {key}"),
                 (Absent::Means(_), key) if *section == "tls" => {
                     text += &format!("{key} = \"{}\"\n", key.replace("_certificate", ".pem").replace("_key", ".key"));
@@ -50,6 +52,32 @@ fn the_documented_defaults_are_those_that_hold() {
         format!("{:?} {} {:?} {:?} {:?}", config.policy, server.port, config.failover, config.cache, config.log)
     };
     assert_eq!(values(&bare), values(&spelled_out));
+}
+
+#[test]
+fn masks_of_one_name_may_show_several_roles_different_things_but_one_role_only_one() {
+    let site = Site::new();
+    let mask = |show: &str, roles: &str| format!("\n[[mask]]\nname = \"card\"\nshow = \"{show}\"\nroles = {roles}\n");
+    let load = |masks: &[String]| site.load(&(minimal("strict") + &masks.concat()));
+    let (config, _) = load(&[mask("card", "[\"support\", \"sales\"]"), mask("first 1 last 2", "[\"ops\"]")]).unwrap();
+    let shown = |role: &str| config.masks.iter().find(|mask| mask.is_for("card", role)).map(|mask| mask.show);
+    assert_eq!((shown("support"), shown("sales")), (Some(Shown::Card), Some(Shown::Card)));
+    assert_eq!((shown("ops"), shown("Ops")), (Some(Shown::Ends { first: 1, last: 2 }), None));
+
+    for (masks, why) in [
+        (
+            [mask("card", "[\"support\"]"), mask("year", "[\"support\"]")].to_vec(),
+            "role \"support\" has mask \"card\" twice",
+        ),
+        (vec![mask("card", "[\"support\", \"support\"]")], "role \"support\" has mask \"card\" twice"),
+        (vec![mask("all", "[\"support\"]")], "there is no mask that shows \"all\""),
+        (vec![mask("card", "[]")], "the list is empty"),
+        (vec![mask("card", "\"support\"")], "`roles` is not usable"),
+    ] {
+        let error = load(&masks).unwrap_err();
+        assert_eq!(error.code(), Code::ConfigInvalid);
+        assert!(error.message().contains(why) && error.message().contains(" line "), "{error}");
+    }
 }
 
 #[test]

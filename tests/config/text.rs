@@ -14,7 +14,7 @@ fn a_fault_in_the_text_is_refused_with_line_column_and_remedy() {
         (
             "[cache]\n  colour = 1",
             (13, 3),
-            &["unknown key `colour`", "[cache] takes `ttl`, `max_stale`, `max_entries`"],
+            &["unknown key `colour`", "[cache] takes `ttl`, `version_ttl`, `max_stale`, `max_uses`, `max_entries`"],
         ),
         ("[chache]\nttl = \"1m\"", (12, 2), &["unknown section `chache`", "did you mean [cache]?"]),
         ("[colours]", (12, 2), &["unknown section `colours`", "[client], [tls], [[server]], [failover]"]),

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use keystead::client::Key;
+use keystead::client::{Key, View};
 use keystead::envelope::{MAX_PLAINTEXT, message, stream};
 use keystead::{Client, Result};
 use zeroize::Zeroizing;
@@ -37,6 +37,12 @@ pub struct Decrypt {
     /// The associated data given to encrypt
     #[arg(long, value_name = "TEXT", default_value = "")]
     aad: String,
+    /// Show only what this mask of the configuration leaves of a message
+    #[arg(long, value_name = "NAME", requires = "role")]
+    mask: Option<String>,
+    /// The role that sees it
+    #[arg(long, value_name = "NAME", requires = "mask")]
+    role: Option<String>,
     /// Read from this file instead of standard input
     #[arg(short, value_name = "IN")]
     input: Option<PathBuf>,
@@ -85,7 +91,12 @@ pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     let size = input.fill(&mut start)?;
     let (start, aad) = (&start[..size], command.aad.as_bytes());
     let mut output = Output::create(command.output.as_deref())?;
-    if stream::is_stream(start) {
+    if let (Some(mask), Some(role)) = (&command.mask, &command.role) {
+        let message = input.rest(start, MAX_ENCRYPTED)?;
+        let mut out = vec![0; message.len()];
+        let size = client.decrypt_masked(&message, aad, &command.key, View { mask, role }, &mut out)?;
+        output.write(&out[..size])?;
+    } else if stream::is_stream(start) {
         let decryptor = client.decrypt_stream(start, aad, &command.key)?;
         let start = &start[decryptor.header_size()..];
         streams::decrypt(decryptor, start, &mut input, &mut output)?;

@@ -25,6 +25,7 @@ from ._errors import (
     KeysteadError,
     NetworkError,
     NotAuthentic,
+    RoleRefused,
     ServerError,
     WrongKey,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "NetworkError",
     "NotAuthentic",
     "Revocation",
+    "RoleRefused",
     "ServerError",
     "WrongKey",
     "__version__",

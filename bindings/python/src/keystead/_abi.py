@@ -115,6 +115,9 @@ class Code(IntEnum):
     # Something is known to need the key, so it is not destroyed.
     KEY_REFERENCED = 507
 
+    # The configuration has no mask of this name for this role.
+    ROLE_REFUSED = 508
+
     # A fault of the library itself; the client or key is not usable any more.
     INTERNAL = 901
 
@@ -274,6 +277,23 @@ class Library:
         self.client_reload.restype = c_int32
         self.client_reload.argtypes = [
             c_void_p,  # const keystead_client *client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_decrypt_masked: Any = dll.keystead_client_decrypt_masked
+        self.client_decrypt_masked.restype = c_int32
+        self.client_decrypt_masked.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            c_char_p,  # const char *expect
+            c_char_p,  # const char *mask
+            c_char_p,  # const char *role
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
             POINTER(c_void_p),  # keystead_error **err
         ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p, cast
+from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p, cast, create_string_buffer
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -256,6 +256,30 @@ class Client(Handle):
         )
         check(status, error)
         return length.value
+
+    def decrypt_masked(self, message: Buffer, aad: Buffer = b"", *, expect: str, mask: str, role: str) -> str:
+        """What a role sees of the plaintext under a mask, as the `[[mask]]` sections of the configuration say. What is
+        not shown never leaves the library; a role without such a mask raises `RoleRefused` before anything is looked
+        up. That your user has the role is for you to find out."""
+        source, context = borrow(message), borrow(aad)
+        length, error = c_size_t(), c_void_p()
+        out = create_string_buffer(len(source))  # More than any mask of it takes.
+        status = library().client_decrypt_masked(
+            self._handle,
+            source,
+            len(source),
+            context,
+            len(context),
+            text_argument(expect, "the expected name"),
+            text_argument(mask, "the mask's name"),
+            text_argument(role, "the role"),
+            out,
+            len(source),
+            byref(length),
+            byref(error),
+        )
+        check(status, error)
+        return out.raw[: length.value].decode()
 
     def decrypt_many(
         self, messages: Sequence[Buffer], aads: Sequence[Buffer] | None = None, *, expect: str

@@ -68,6 +68,10 @@ class WrongKey(DataError):
     """The message names another key than the one expected or given."""
 
 
+class RoleRefused(DataError):
+    """The configuration has no mask of this name for this role."""
+
+
 class KeyStateError(DataError):
     """The key's state, age or quality forbids this use."""
 
@@ -91,6 +95,7 @@ _CLASSES: dict[int, type[KeysteadError]] = {
     Code.KEY_NOT_FOUND: KeyNotFound,
     Code.NOT_AUTHENTIC: NotAuthentic,
     Code.WRONG_KEY: WrongKey,
+    Code.ROLE_REFUSED: RoleRefused,
     Code.KEY_STATE: KeyStateError,
     Code.KEY_STALE: KeyStateError,
     Code.KEY_WEAK: KeyStateError,
