@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::config::{Audit, Durability, Rotation};
 use crate::error::Result;
-use crate::log::chain::{ChainedFile, Form, Link};
+use crate::log::chain::{ChainedFile, Form, Keeping, Link};
 use crate::log::layout::Layout;
 use crate::log::queue::{Queue, Ticket};
 use crate::log::time::Moment;
@@ -55,12 +55,13 @@ impl AuditTrail {
     /// disk is no error.
     pub fn open(path: &Path) -> Result<AuditTrail> {
         let (rotation, durability) = (Rotation::default(), Durability::default());
-        AuditTrail::open_as(&Audit { file: path.to_owned(), rotation, durability })
+        AuditTrail::open_as(&Audit { file: path.to_owned(), rotation, durability, auditor_key: None })
     }
 
-    /// As [`AuditTrail::open`], with rotation and durability as configured.
+    /// As [`AuditTrail::open`], with rotation, durability and seals as configured.
     pub fn open_as(config: &Audit) -> Result<AuditTrail> {
-        let keeping = (config.rotation, config.durability);
+        let Audit { rotation, durability, auditor_key: auditor, .. } = *config;
+        let keeping = Keeping { rotation, durability, auditor };
         let file = ChainedFile::open(&config.file, "the audit trail", keeping, Csv)?;
         Ok(AuditTrail { queue: Queue::start(file, Some(log::patience(config.durability)))? })
     }
@@ -100,6 +101,12 @@ impl AuditTrail {
     /// Waits until the row is in the file.
     pub fn wait(&self, written: Written) {
         self.queue.wait(written.0);
+    }
+
+    /// Waits until all rows are written, and the file is sealed up to them, but not longer than `patience`. Returns
+    /// whether they are.
+    pub fn flush(&self, patience: std::time::Duration) -> bool {
+        self.queue.flush(patience)
     }
 
     /// Why rows cannot be written, while that lasts. Tries again.

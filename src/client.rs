@@ -341,7 +341,7 @@ impl Client {
         }
         if self.parts.release() {
             self.parts.journal.event(catalogue::CLIENT_STOP, Severity::Notice, &[]);
-            self.parts.journal.log.flush(LAST_WORDS);
+            self.parts.journal.flush(LAST_WORDS);
             return self.parts.journal.check();
         }
         Ok(())

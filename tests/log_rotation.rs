@@ -77,6 +77,7 @@ fn as_many_are_kept_as_the_configuration_says_and_nothing_else_is_removed() {
         file: path.clone(),
         rotation: Rotation { size: Some(1024), keep: Some(3), every: None },
         durability: config::Durability::Flush,
+        auditor_key: None,
     })
     .unwrap();
     (0..100).for_each(|_| audit.append(&Row { operation: "Get", succeeded: true, ..Row::default() }));

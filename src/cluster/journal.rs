@@ -170,6 +170,15 @@ impl Journal {
         self.log.check(|| self.audit.as_ref()?.failure())
     }
 
+    /// Waits until all is written, and files are sealed up to their ends, but for the log and the audit trail not longer
+    /// than `patience` each.
+    pub fn flush(&self, patience: Duration) {
+        self.log.flush(patience);
+        if let Some(audit) = &self.audit {
+            audit.flush(patience);
+        }
+    }
+
     /// Writes a record of something other than an operation.
     pub fn event(&self, event: &'static str, severity: Severity, fields: &[(&'static str, Cow<'_, str>)]) {
         self.log.write(&Record { event, severity, level: Level::Basic, fields });

@@ -11,7 +11,7 @@ use super::schema::{
     Document, Host, MaskSection, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation,
 };
 use super::tls::{self, TlsItems, TrustItem};
-use super::{Audit, Config, Finding, Keys, Log, Mask, Policy, Secret, Server, Tls, findings};
+use super::{Audit, Config, Finding, Keys, Log, Mask, Policy, Secret, Server, Tls, auditor, findings};
 use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
@@ -35,6 +35,11 @@ impl<'a> Loader<'a> {
         }
         let masks = self.masks(document.mask)?;
         let (keys, log, audit) = (document.keys, document.log, document.audit);
+        let auditor_key = log.auditor_key.map(|source| {
+            let place = source.span().start;
+            auditor::load(&self.item("auditor_key", place, source.into_inner().0)?)
+        });
+        let auditor_key = auditor_key.transpose()?;
         let config = Config {
             path: self.source.path.to_owned(),
             client_name: document.client.name.0,
@@ -55,6 +60,7 @@ impl<'a> Loader<'a> {
                 target: log.target.map(|target| self.source.resolve_target(target.0)),
                 rotation: rotation(log.rotate_size, log.rotate_every, log.rotate_keep),
                 durability: log.durability,
+                auditor_key,
                 on_failure: log.on_failure,
             },
             masks,
@@ -62,6 +68,7 @@ impl<'a> Loader<'a> {
                 file: self.source.resolve(&file.0),
                 rotation: rotation(audit.rotate_size, audit.rotate_every, audit.rotate_keep),
                 durability: audit.durability,
+                auditor_key,
             }),
         };
         self.findings.extend(findings::of(&config, now));

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod auditor;
 mod changes;
 pub mod files;
 mod findings;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::error::{Code, Error, Result};
+pub use auditor::AuditorKey;
 pub use changes::Changes;
 use files::Access;
 pub use findings::ExpiryWatch;
@@ -164,6 +166,8 @@ pub struct Log {
     pub rotation: Rotation,
     /// Of a file.
     pub durability: Durability,
+    /// To whom a file is sealed.
+    pub auditor_key: Option<AuditorKey>,
     pub on_failure: OnFailure,
 }
 
@@ -175,6 +179,7 @@ impl Default for Log {
             target: None,
             rotation: Rotation::default(),
             durability: Durability::default(),
+            auditor_key: None,
             on_failure: OnFailure::Continue,
         }
     }
@@ -186,6 +191,8 @@ pub struct Audit {
     pub file: PathBuf,
     pub rotation: Rotation,
     pub durability: Durability,
+    /// To whom the file is sealed: that of the log.
+    pub auditor_key: Option<AuditorKey>,
 }
 
 /// When a record counts as written.

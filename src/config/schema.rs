@@ -108,6 +108,7 @@ pub(super) struct LogSection {
     pub rotate_every: Option<PositivePeriod>,
     pub rotate_keep: Option<NonZeroU32>,
     pub durability: Durability,
+    pub auditor_key: Option<Spanned<PemSource>>,
     pub on_failure: OnFailure,
 }
 
@@ -173,6 +174,7 @@ impl Default for LogSection {
             rotate_every: None,
             rotate_keep: None,
             durability: Durability::default(),
+            auditor_key: None,
             on_failure: OnFailure::Continue,
         }
     }

@@ -93,6 +93,8 @@ events! {
         "KMIP Query: a key server was asked what it can do.";
     KMIP_REVOKE = "kmip.revoke", Info, Basic,
         "KMIP Revoke: a key was deactivated, or said to be compromised.";
+    LOG_CHECKPOINT = "log.checkpoint", Info, Basic,
+        "All records before this one are sealed: the auditor's private key shows whether `proof` fits them.";
     LOG_CONTINUED = "log.continued", Warning, Basic,
         "The chain goes on although the file or its state was replaced, emptied, shortened or written to by others; \
          `reason` says which. After a rotation this is expected.";
@@ -100,6 +102,8 @@ events! {
         "The log level `verbose` or `debug` is in force: it shows details of the application and fills disks.";
     LOG_LOST = "log.lost", Error, Basic,
         "`count` records could not be written before this one; `reason` is the system's last word on it.";
+    LOG_SEAL = "log.seal", Info, Basic,
+        "A seal begins, whose key is sealed to the auditor; expected where a file begins.";
     LOG_TORN_TAIL = "log.torn_tail", Warning, Basic,
         "The line before this record is the incomplete end of an interrupted write, kept as it was found.";
     MASK_REFUSED = "mask.refused", Warning, Basic,

@@ -11,17 +11,19 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::Record;
 use super::batch::{self, Batch};
-use super::layout::{Hash, Layout};
+use super::layout::Layout;
+use super::lines::Lines;
 use super::place::{self, Fault};
 use super::queue::{Shared, Writer};
 pub(crate) use super::recover::Notice;
 use super::recover::{self, Found, Known};
 use super::rotation;
+use super::seal_file::{self, Due, Seal, Sealer};
 use super::state::{self, Position};
 use super::time::Moment;
-use super::{Record, Severity, catalogue};
-use crate::config::{Durability, Rotation};
+use crate::config::{AuditorKey, Durability, Rotation};
 use crate::error::Result;
 
 /// So long other processes that write to the same file are waited for.
@@ -52,6 +54,15 @@ pub(crate) trait Form: Send + 'static {
     fn record(&self, record: &Record<'_>, moment: Moment, link: &Link, line: &mut String) -> usize;
 }
 
+/// How a file is kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Keeping {
+    pub rotation: Rotation,
+    pub durability: Durability,
+    /// To whom it is sealed.
+    pub auditor: Option<AuditorKey>,
+}
+
 /// A chained file that is open. One thread has it.
 pub(crate) struct ChainedFile<F> {
     form: F,
@@ -65,8 +76,7 @@ struct Paths {
     state: PathBuf,
     /// What it is, for errors.
     what: &'static str,
-    rotation: Rotation,
-    durability: Durability,
+    keeping: Keeping,
 }
 
 /// The end of the chain, where it is written.
@@ -78,10 +88,11 @@ struct Tail {
     known: Option<([u8; state::LENGTH], Position)>,
     lines: String,
     lost: Option<Lost>,
+    sealer: Option<Sealer>,
 }
 
-struct Opened {
-    file: File,
+pub(super) struct Opened {
+    pub file: File,
     inode: u64,
     device: u64,
 }
@@ -94,20 +105,16 @@ struct Lost {
 }
 
 impl<F: Form> ChainedFile<F> {
-    /// Opens or makes the file and its state file. `what` names the file in errors. A disk that is full is no error: what
+    /// Opens or makes the file and those beside it. `what` names the file in errors. A disk that is full is no error: what
     /// cannot be written is counted.
-    pub fn open(
-        path: &Path,
-        what: &'static str,
-        (rotation, durability): (Rotation, Durability),
-        form: F,
-    ) -> Result<ChainedFile<F>> {
+    pub fn open(path: &Path, what: &'static str, keeping: Keeping, form: F) -> Result<ChainedFile<F>> {
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let mut state = file.clone().into_os_string();
         state.push(".state");
-        let paths = Paths { file, state: state.into(), what, rotation, durability };
-        let mut tail = Tail::default();
-        let opened = tail.locked(&paths, |tail, state| tail.begin(&paths, form.layout(), state));
+        let paths = Paths { file, state: state.into(), what, keeping };
+        let sealer = keeping.auditor.map(|auditor| Sealer::new(auditor, &paths.file, what));
+        let mut tail = Tail { sealer, ..Tail::default() };
+        let opened = tail.locked(&paths, |tail, state| tail.begin(&paths, &form, state));
         if let Err(fault) = opened
             && !fault.is_passing()
         {
@@ -149,6 +156,19 @@ impl<F: Form> Writer for ChainedFile<F> {
 
     fn retries(&self) -> bool {
         true
+    }
+
+    /// Seals what was written. What cannot be sealed now is sealed with the next checkpoint.
+    fn settle(&mut self) {
+        if self.unsettled().is_some() {
+            let (paths, form) = (&self.paths, &self.form);
+            let _ = self.tail.locked(paths, |tail, state| tail.seal(paths, form, state));
+        }
+    }
+
+    fn unsettled(&self) -> Option<Duration> {
+        let (sealer, (_, position)) = (self.tail.sealer.as_ref()?, self.tail.known.as_ref()?);
+        sealer.is_behind(position).then_some(seal_file::PERIOD)
     }
 }
 
@@ -206,15 +226,13 @@ impl Tail {
         }
     }
 
-    /// An empty file gets its header row at once, so that it can be opened before anything happened.
-    fn begin(&mut self, paths: &Paths, layout: Layout, state: &File) -> std::result::Result<(), Fault> {
-        let found = self.find(paths, layout, state)?;
-        match layout.header() {
-            Some(header) if found.position.offset == 0 && found.notices.is_empty() => {
-                let lines = format!("{header}{}", layout.line_end());
-                self.put(&lines, found.position, paths.durability, state)
-            }
-            _ => Ok(()),
+    /// An empty file gets its header row and its seal at once, so that it can be opened before anything happened.
+    fn begin<F: Form>(&mut self, paths: &Paths, form: &F, state: &File) -> std::result::Result<(), Fault> {
+        let found = self.find(paths, form.layout(), state)?;
+        let has_beginning = form.layout().header().is_some() || self.sealer.is_some();
+        match has_beginning && found.position.offset == 0 && found.notices.is_empty() {
+            true => self.put_found(paths, form, found, |_| {}, state),
+            false => Ok(()),
         }
     }
 
@@ -227,39 +245,88 @@ impl Tail {
         taken: &mut usize,
         state: &File,
     ) -> std::result::Result<(), Fault> {
-        let layout = form.layout();
-        let Found { mut position, mut notices, is_torn } = self.find(paths, layout, state)?;
-        let mut lines = std::mem::take(&mut self.lines);
-        lines.clear();
-        if is_torn {
-            lines.push_str(layout.line_end());
-        }
-        if let (0, Some(header)) = (position.offset, layout.header()) {
-            lines.push_str(header);
-            lines.push_str(layout.line_end());
+        let mut found = self.find(paths, form.layout(), state)?;
+        if found.notices.is_empty() && self.is_full(paths, &found.position) {
+            self.rotate(paths, form, &mut found, state)?;
         }
         if let Some(lost) = &self.lost {
-            notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
+            found.notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
         }
-        for notice in &notices {
-            let (event, fields, now) = (notice.event(), notice.fields(), Moment::now());
-            let severity = catalogue::find(event).map_or(Severity::Warning, |event| event.severity);
-            let record = batch::record(event, severity, &fields);
-            push_record(&mut lines, &mut position, layout, |link, line| form.record(&record, now, link, line));
+        let offset = found.position.offset;
+        let room = paths.keeping.rotation.size.map_or(CHUNK, |size| CHUNK.min(size.saturating_sub(offset)));
+        let records = |lines: &mut Lines<'_, F>| {
+            let mut fields = Vec::new();
+            let mut next = from;
+            while next < batch.len() && (next == from || (lines.text.len() as u64) < room) {
+                let (moment, event, severity) = batch.read(next, &mut fields);
+                lines.record(&batch::record(event, severity, &fields), moment);
+                next += 1;
+            }
+            *taken = next - from;
+        };
+        self.put_found(paths, form, found, records, state)
+    }
+
+    /// Writes what the chain and its seal have to say where it was found, and records.
+    fn put_found<F: Form>(
+        &mut self,
+        paths: &Paths,
+        form: &F,
+        found: Found,
+        records: impl FnOnce(&mut Lines<'_, F>),
+        state: &File,
+    ) -> std::result::Result<(), Fault> {
+        let Found { position, notices, is_torn } = found;
+        let due = self.sealer.as_mut().map_or(Ok(Due::Nothing), |sealer| sealer.due(&position, false))?;
+        let mut lines = Lines::new(form, std::mem::take(&mut self.lines), position);
+        lines.begin(is_torn);
+        notices.iter().for_each(|notice| lines.notice(notice));
+        let (mut used, mut closing) = (None, None);
+        match (due, &self.sealer) {
+            (Due::Beginning(before), Some(sealer)) => {
+                let (seal, notice) = sealer.begin(&lines.position)?;
+                lines.notice(&notice);
+                if let Some(mut before) = before {
+                    lines.notice(&before.checkpoint(&lines.position));
+                }
+                used = Some(seal);
+            }
+            (Due::Checkpoint(seal), _) => closing = Some(seal),
+            _ => {}
         }
-        let room = paths.rotation.size.map_or(CHUNK, |size| CHUNK.min(size.saturating_sub(position.offset)));
-        let mut fields = Vec::new();
-        let mut next = from;
-        while next < batch.len() && (next == from || (lines.len() as u64) < room) {
-            let (moment, event, severity) = batch.read(next, &mut fields);
-            let record = batch::record(event, severity, &fields);
-            push_record(&mut lines, &mut position, layout, |link, line| form.record(&record, moment, link, line));
-            next += 1;
+        records(&mut lines);
+        if let Some(mut seal) = closing {
+            lines.notice(&seal.checkpoint(&lines.position));
+            used = Some(seal);
         }
-        *taken = next - from;
-        let outcome = self.put(&lines, position, paths.durability, state);
-        self.lines = lines;
+        let outcome = self.put(&lines, paths, state, used);
+        self.lines = lines.text;
         outcome
+    }
+
+    /// Seals what was written so far. What has to be told of the file first is left to the next record.
+    fn seal<F: Form>(&mut self, paths: &Paths, form: &F, state: &File) -> std::result::Result<(), Fault> {
+        let found = self.find(paths, form.layout(), state)?;
+        match found.notices.is_empty() {
+            true => self.checkpoint(paths, form, found.position, state).map(|_| ()),
+            false => Ok(()),
+        }
+    }
+
+    /// Ends a file, or writing for now, with a checkpoint. Returns where the chain then stands.
+    fn checkpoint<F: Form>(
+        &mut self,
+        paths: &Paths,
+        form: &F,
+        position: Position,
+        state: &File,
+    ) -> std::result::Result<Position, Fault> {
+        let due = self.sealer.as_mut().map_or(Ok(Due::Nothing), |sealer| sealer.due(&position, true))?;
+        let Due::Checkpoint(mut seal) = due else { return Ok(position) };
+        let mut lines = Lines::new(form, String::new(), position);
+        lines.notice(&seal.checkpoint(&position));
+        self.put(&lines, paths, state, Some(seal))?;
+        Ok(self.known.as_ref().map_or(lines.position, |(_, position)| *position))
     }
 
     /// Where the next record goes. Opens the file anew if its path names another one by now.
@@ -277,7 +344,7 @@ impl Tail {
         if let Known::Position(position) = known
             && (position.inode, position.offset) == (file.inode, size)
         {
-            return self.rotate(paths, position);
+            return Ok(Found { position, notices: Vec::new(), is_torn: false });
         }
         Ok(recover::find(&file.file, size, file.inode, known, layout)?)
     }
@@ -286,7 +353,7 @@ impl Tail {
     fn open_file(&mut self, paths: &Paths) -> std::result::Result<u64, Fault> {
         let file = Opened::new(place::open(&paths.file, paths.what, true)?)?;
         let size = file.file.metadata()?.len();
-        if let (0, Durability::Fsync, Some(folder)) = (size, paths.durability, paths.file.parent()) {
+        if let (0, Durability::Fsync, Some(folder)) = (size, paths.keeping.durability, paths.file.parent()) {
             // So that a power failure does not take the file's name.
             File::open(folder)?.sync_all()?;
         }
@@ -294,21 +361,30 @@ impl Tail {
         Ok(size)
     }
 
-    /// Begins a new file where that is due. One that cannot be put aside is written on.
-    fn rotate(&mut self, paths: &Paths, mut position: Position) -> std::result::Result<Found, Fault> {
-        let file = &self.file.as_ref().expect("it was just opened").file;
-        let is_wanted = position.offset > 0 && paths.rotation != Rotation::default();
-        let mut notices = Vec::new();
-        if is_wanted
-            && rotation::is_due(&paths.rotation, position.offset, file.metadata().and_then(|now| now.modified()))
-            && let Ok(aside) = rotation::rotate(&paths.rotation, &paths.file, position.serial)
-        {
+    fn is_full(&self, paths: &Paths, position: &Position) -> bool {
+        let rotation = &paths.keeping.rotation;
+        let written = || self.file.as_ref().expect("`find` opened it").file.metadata()?.modified();
+        position.offset > 0
+            && *rotation != Rotation::default()
+            && rotation::is_due(rotation, position.offset, written())
+    }
+
+    /// Begins a new file. One that cannot be put aside is written on.
+    fn rotate<F: Form>(
+        &mut self,
+        paths: &Paths,
+        form: &F,
+        found: &mut Found,
+        state: &File,
+    ) -> std::result::Result<(), Fault> {
+        found.position = self.checkpoint(paths, form, found.position, state)?;
+        if let Ok(aside) = rotation::rotate(&paths.keeping.rotation, &paths.file, found.position.serial) {
             let name = aside.file_name().unwrap_or_default().to_string_lossy();
-            notices.push(Notice::Continued { reason: format!("the file was rotated to {name}") });
-            position.offset = self.open_file(paths)?;
-            position.inode = self.file.as_ref().expect("it was just opened").inode;
+            found.notices.push(Notice::Continued { reason: format!("the file was rotated to {name}") });
+            found.position.offset = self.open_file(paths)?;
+            found.position.inode = self.file.as_ref().expect("it was just opened").inode;
         }
-        Ok(Found { position, notices, is_torn: false })
+        Ok(())
     }
 
     fn read_state(&self, state: &File) -> io::Result<Known> {
@@ -320,36 +396,40 @@ impl Tail {
         })
     }
 
-    /// Writes the lines, and then the state. `position` is what it is behind the last line, except for its offset.
-    fn put(
+    /// Writes the lines, then the state, and then what is left of the seal that was used for them.
+    fn put<F: Form>(
         &mut self,
-        lines: &str,
-        mut position: Position,
-        durability: Durability,
+        lines: &Lines<'_, F>,
+        paths: &Paths,
         state: &File,
+        used: Option<Seal>,
     ) -> std::result::Result<(), Fault> {
         let file = &self.file.as_ref().expect("`find` opened it").file;
-        write_whole(file, lines.as_bytes(), position.offset)?;
-        if durability == Durability::Fsync {
+        let mut position = lines.position;
+        write_whole(file, lines.text.as_bytes(), position.offset)?;
+        if paths.keeping.durability == Durability::Fsync {
             file.sync_data()?;
         }
-        position.offset += lines.len() as u64;
+        position.offset += lines.text.len() as u64;
         let line = position.encode();
         // Should this fail, the file itself tells the next writer how far the chain went.
         let _ = state.write_all_at(&line, 0);
         self.known = Some((line, position));
+        if let (Some(sealer), Some(seal)) = (&mut self.sealer, used) {
+            sealer.keep(seal, paths.keeping.durability);
+        }
         Ok(())
     }
 }
 
 impl Opened {
-    fn new(file: File) -> io::Result<Opened> {
+    pub fn new(file: File) -> io::Result<Opened> {
         let metadata = file.metadata()?;
         Ok(Opened { file, inode: metadata.ino(), device: metadata.dev() })
     }
 
     /// The file's size, if the path still names it.
-    fn size_at(&self, path: &Path) -> io::Result<Option<u64>> {
+    pub fn size_at(&self, path: &Path) -> io::Result<Option<u64>> {
         match fs::symlink_metadata(path) {
             Ok(now) if (now.ino(), now.dev()) == (self.inode, self.device) => Ok(Some(now.len())),
             Ok(_) => Ok(None),
@@ -357,21 +437,6 @@ impl Opened {
             Err(error) => Err(error),
         }
     }
-}
-
-fn push_record(
-    lines: &mut String,
-    position: &mut Position,
-    layout: Layout,
-    write: impl FnOnce(&Link, &mut String) -> usize,
-) {
-    let serial = position.serial + 1;
-    let start = write(&Link { stream: position.stream, serial, previous: position.head.hex() }, lines);
-    let hash = Hash::of(&lines.as_bytes()[start..]);
-    lines.push_str(layout.label());
-    hash.push_hex(lines);
-    lines.push_str(layout.line_end());
-    (position.serial, position.head) = (serial, hash);
 }
 
 /// Appends everything or nothing: what a full disk left of a line is taken back where the system lets us, and is a torn

@@ -13,12 +13,15 @@ mod header;
 mod key_value;
 pub(crate) mod layout;
 mod leef;
+mod lines;
 mod parts;
 pub(crate) mod place;
 pub(crate) mod queue;
 mod recover;
 mod report;
 mod rotation;
+mod seal;
+mod seal_file;
 mod sequence;
 mod state;
 pub(crate) mod text;
@@ -33,7 +36,7 @@ use std::time::Duration;
 use crate::config::{Durability, OnFailure, Target};
 pub use crate::config::{Format, Level};
 use crate::error::{Code, Error, Result};
-use chain::ChainedFile;
+use chain::{ChainedFile, Keeping};
 use collector::Collector;
 use queue::{Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
@@ -173,7 +176,7 @@ impl Log {
         refused.map_or(Ok(()), Err)
     }
 
-    /// Waits until all records are written, but not longer than `patience`. Returns whether they are.
+    /// Waits until all records are written, and a file is sealed up to them, but not longer than `patience`. Returns whether they are.
     pub fn flush(&self, patience: Duration) -> bool {
         self.queue.as_ref().is_none_or(|queue| queue.flush(patience))
     }
@@ -195,8 +198,9 @@ fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -
         let collector = Collector::new(target.clone(), config.format, client_name);
         return Queue::start(collector.map_err(|error| queue::cannot_start(&error))?, None);
     };
+    let keeping = Keeping { rotation: config.rotation, durability: config.durability, auditor: config.auditor_key };
     let view = View::new(config.format, client_name, false);
-    let file = ChainedFile::open(path, "the log", (config.rotation, config.durability), view)?;
+    let file = ChainedFile::open(path, "the log", keeping, view)?;
     Queue::start(file, Some(patience(config.durability)))
 }
 

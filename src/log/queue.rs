@@ -32,6 +32,14 @@ pub(crate) trait Writer: Send + 'static {
     fn retries(&self) -> bool {
         false
     }
+
+    /// Does what is left to do when nothing more comes for now.
+    fn settle(&mut self) {}
+
+    /// How long nothing may come until it is asked to settle. Never, where there is nothing to do.
+    fn unsettled(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The queue of a sink that is open.
@@ -67,7 +75,7 @@ struct State {
     thread: Thread,
     /// Somebody waits for what is in the queue.
     is_urgent: bool,
-    /// Somebody wants to know whether what failed still does.
+    /// Somebody wants to know whether what failed still does, or that the writer settles.
     wants_retry: bool,
     is_retrying: bool,
     retried: u64,
@@ -99,11 +107,15 @@ impl Queue {
         let (retries, of_thread) = (writer.retries(), shared.clone());
         let run = move || {
             let mut batch = Batch::default();
-            while of_thread.take(&mut batch) {
+            while let Some(is_settling) = of_thread.take(&mut batch, writer.unsettled()) {
                 writer.write(&batch, &of_thread);
+                if is_settling {
+                    writer.settle();
+                }
                 of_thread.finish(batch.len());
                 batch.clear();
             }
+            writer.settle();
         };
         let thread = std::thread::Builder::new().name("keystead-log".into()).spawn(run);
         thread.map_err(|error| cannot_start(&error))?;
@@ -157,17 +169,18 @@ impl Queue {
         }
     }
 
-    /// Waits until everything was written, but not longer than `patience`. Returns whether it was.
+    /// Waits until everything was written, and the writer has settled, but not longer than `patience`. Returns whether it
+    /// was.
     pub fn flush(&self, patience: Duration) -> bool {
         if !self.process.is_current() {
             return false;
         }
         let mut state = self.shared.lock();
-        let pushed = state.pushed;
+        let (pushed, retried) = (state.pushed, state.retry());
         if state.wakes(true) {
             self.shared.woken.notify_one();
         }
-        let is_early = |state: &mut State| state.done < pushed;
+        let is_early = |state: &mut State| state.done < pushed || state.retried < retried;
         let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -180,8 +193,7 @@ impl Queue {
         let mut state = self.shared.lock();
         if let (true, true, Some(patience)) = (self.retries, state.failure.is_some() && !state.is_stuck, self.patience)
         {
-            let retried = state.retried + 1 + u64::from(state.is_retrying);
-            state.wants_retry = true;
+            let retried = state.retry();
             if state.wakes(true) {
                 self.shared.woken.notify_one();
             }
@@ -209,9 +221,9 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fills the batch with all that waits, as soon as there is something; `false` once the log is closed and all is
-    /// written.
-    fn take(&self, batch: &mut Batch) -> bool {
+    /// Fills the batch with all that waits, as soon as there is something, and returns whether the writer is to settle
+    /// then; `None` once the log is closed and all is written.
+    fn take(&self, batch: &mut Batch, unsettled: Option<Duration>) -> Option<bool> {
         let mut state = self.lock();
         let mut has_gathered = false;
         loop {
@@ -224,10 +236,14 @@ impl Shared {
                 break;
             }
             if is_closed {
-                return false;
+                return None;
             }
             state.thread = if is_empty { Thread::Asleep } else { Thread::Gathering };
-            if is_empty {
+            if let (true, Some(patience)) = (is_empty, unsettled) {
+                let waited = self.woken.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+                state = waited.0;
+                state.wants_retry |= waited.1.timed_out();
+            } else if is_empty {
                 state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
                 state = self.woken.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
@@ -238,7 +254,7 @@ impl Shared {
         std::mem::swap(batch, &mut state.waiting);
         state.is_urgent = false;
         state.is_retrying = std::mem::take(&mut state.wants_retry);
-        true
+        Some(state.is_retrying)
     }
 
     fn finish(&self, count: usize) {
@@ -289,6 +305,12 @@ impl State {
         let fields = notice.fields();
         self.waiting.push(moment, event, severity, fields.iter().map(|(name, value)| (*name, value.as_ref())));
         self.pushed += 1;
+    }
+
+    /// Asks the thread to try again what failed, and to settle. It has when `retried` reaches what is returned.
+    fn retry(&mut self) -> u64 {
+        self.wants_retry = true;
+        self.retried + 1 + u64::from(self.is_retrying)
     }
 
     fn is_due(&self) -> bool {

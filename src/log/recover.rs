@@ -24,6 +24,10 @@ pub(crate) enum Notice {
     Continued { reason: String },
     /// So many records could not be written.
     Lost { count: u64, reason: String },
+    /// A seal begins.
+    Seal { seal: u64, auditor: [u8; 8], sealed_key: String },
+    /// All before is sealed.
+    Checkpoint { seal: u64, index: u64, proof: Hash },
 }
 
 impl Notice {
@@ -33,6 +37,8 @@ impl Notice {
             Notice::TornTail { .. } => catalogue::LOG_TORN_TAIL,
             Notice::Continued { .. } => catalogue::LOG_CONTINUED,
             Notice::Lost { .. } => catalogue::LOG_LOST,
+            Notice::Seal { .. } => catalogue::LOG_SEAL,
+            Notice::Checkpoint { .. } => catalogue::LOG_CHECKPOINT,
         }
     }
 
@@ -43,6 +49,16 @@ impl Notice {
             Notice::Lost { count, reason } => {
                 vec![("count", count.to_string().into()), ("reason", text::shortened(reason).into())]
             }
+            Notice::Seal { seal, auditor, sealed_key } => vec![
+                ("seal", format!("{seal:016x}").into()),
+                ("auditor_key", format!("{:016x}", u64::from_be_bytes(*auditor)).into()),
+                ("sealed_key", sealed_key.into()),
+            ],
+            Notice::Checkpoint { seal, index, proof } => vec![
+                ("seal", format!("{seal:016x}").into()),
+                ("index", index.to_string().into()),
+                ("proof", proof.to_string().into()),
+            ],
         }
     }
 }

@@ -216,6 +216,10 @@ impl Verifier {
     /// What the chain says of itself is worth a note. It explains the torn line before it.
     fn note(&mut self, record: &Line<'_>, place: Place) {
         let Some(event) = own_event(record) else { return };
+        // A seal is nothing unusual.
+        if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].map(str::as_bytes).contains(&event) {
+            return;
+        }
         if event == catalogue::LOG_TORN_TAIL.as_bytes() {
             self.suspects.pop_if(|suspect| !suspect.is_cut || suspect.place.line + 1 == place.line);
         }
