@@ -93,6 +93,15 @@ fn a_stock_cose_library_opens_the_valid_vectors() {
 }
 
 #[test]
+fn a_stock_cose_library_and_the_raw_keys_unlock_a_protected_dek() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/protected_dek.json");
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let valid: Vec<_> = vectors.iter().filter(|vector| vector["result"] == "valid").collect();
+    let expected: Vec<Option<String>> = valid.iter().map(|vector| vector["dek"].as_str().map(str::to_owned)).collect();
+    assert!(valid.len() == 6 && ask_cwt(valid.into_iter().cloned()) == expected);
+}
+
+#[test]
 fn a_stock_cose_library_refuses_altered_ones() {
     let key = Key::new(KeyId::new("customer-42", 7).unwrap(), Slot::copy_of(&KEY).unwrap());
     let message = encrypt(&key, b"a card number", b"row 1");

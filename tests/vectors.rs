@@ -1,9 +1,12 @@
 //! `tests/vectors/*.json`: what every implementation accepts, and what it refuses.
 
 use keystead::Code;
+use keystead::envelope::protected::{Body, Protected};
 use keystead::envelope::stream::SEGMENT;
 use keystead::envelope::{Key, KeyId};
 use keystead::memory::slot::Slot;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::hmac;
 use serde_json::Value;
 
 fn unhex(vector: &Value, field: &str) -> Vec<u8> {
@@ -86,4 +89,42 @@ fn valid_streams_are_decrypted_and_all_others_refused() {
         refused += usize::from(vector["result"] == "refused");
     }
     assert!(refused >= 100 && vectors.len() - refused >= 10);
+}
+
+/// Whether a key manager that has these keys would unlock it: what the key manager does on the first rung, and the check
+/// that comes before it on the second.
+fn is_authentic(protected: &Protected, vector: &Value) -> bool {
+    match &protected.body {
+        Body::Gcm { iv, ciphertext, tag } => {
+            let kek = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &unhex(vector, "kek")).unwrap());
+            let mut sealed = [&ciphertext[..], tag].concat();
+            let aad = Aad::from(protected.header.enc_structure());
+            let opened = kek.open_in_place(Nonce::assume_unique_for_key(*iv), aad, &mut sealed);
+            opened.is_ok_and(|dek| vector["dek"].is_null() || dek == unhex(vector, "dek"))
+        }
+        Body::CbcHmac { cbc, mac } => {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, &unhex(vector, "mac_key"));
+            hmac::verify(&key, &cbc.mac_structure(&protected.header), mac).is_ok()
+        }
+    }
+}
+
+#[test]
+fn valid_protected_deks_are_authentic_and_all_others_refused() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/protected_dek.json");
+    let vectors: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut refused = 0;
+    for vector in &vectors {
+        let parsed = Protected::parse(&unhex(vector, "protected_dek"));
+        if let Err(error) = &parsed {
+            assert_eq!(error.code(), Code::NotAuthentic, "{vector}: {error}");
+        }
+        let accepted = parsed.ok().filter(|protected| is_authentic(protected, vector));
+        match (vector["result"].as_str(), accepted) {
+            (Some("valid"), Some(protected)) => assert_eq!(vector["space"], protected.header.space.to_string()),
+            (Some("refused"), None) => refused += 1,
+            (_, accepted) => panic!("{accepted:?} for {vector}"),
+        }
+    }
+    assert!(refused >= 200 && vectors.len() - refused == 6);
 }

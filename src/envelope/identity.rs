@@ -1,4 +1,4 @@
-//! What names a key: `NAME/V`.
+//! What names a key: `NAME/V`, and for the key of a data space `space:NAME/V`.
 
 #![forbid(unsafe_code)]
 
@@ -6,8 +6,12 @@ use crate::error::{Code, Error, Result};
 
 /// The longest name, in bytes.
 pub(super) const MAX_NAME: usize = 128;
+/// What the name of a data space's key begins with. No named key has a colon in its name.
+pub(super) const SPACE: &str = "space:";
+/// The longest id as data carries it, in bytes.
+pub(super) const MAX_ID: usize = SPACE.len() + MAX_NAME + "/4294967295".len();
 
-/// Name and version of a key. Data carries it as `NAME/V`.
+/// Name and version of a key. Data carries it as `NAME/V`; the name of a data space's key begins with `space:`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyId {
     pub name: String,
@@ -32,21 +36,33 @@ impl KeyId {
         Ok(KeyId { name: name.to_owned(), version })
     }
 
-    /// Reads `NAME/V`: V is decimal from 1 without leading zeros.
+    /// The key of data space `name`; the same rules for both.
+    pub fn of_space(name: &str, version: u32) -> Result<KeyId> {
+        let KeyId { name, version } = KeyId::new(name, version)?;
+        Ok(KeyId { name: format!("{SPACE}{name}"), version })
+    }
+
+    /// The data space whose key this is; `None` for a named key.
+    pub fn space(&self) -> Option<&str> {
+        self.name.strip_prefix(SPACE)
+    }
+
+    /// Reads `NAME/V` of a named key: V is decimal from 1 without leading zeros.
     pub fn parse(text: &str) -> Result<KeyId> {
         match split(text.as_bytes()) {
-            Some((name, version)) => Ok(KeyId { name: name.to_owned(), version }),
-            None => Err(refusal("a key with its version", text, "write NAME/VERSION, for example customer-42/1")),
+            Some((name, version)) if is_valid_name(name) => Ok(KeyId { name: name.to_owned(), version }),
+            _ => Err(refusal("a key with its version", text, "write NAME/VERSION, for example customer-42/1")),
         }
     }
 }
 
-/// The name and version in the bytes of `NAME/V`, if they are exactly that.
+/// The name and version in the bytes of `NAME/V` or `space:NAME/V`, if they are exactly that.
 pub(super) fn split(id: &[u8]) -> Option<(&str, u32)> {
     let (name, version) = std::str::from_utf8(id).ok()?.split_once('/')?;
     let is_decimal = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
+    let bare = name.strip_prefix(SPACE).unwrap_or(name);
     match version.parse() {
-        Ok(version) if is_decimal && is_valid_name(name) => Some((name, version)),
+        Ok(version) if is_decimal && is_valid_name(bare) => Some((name, version)),
         _ => None,
     }
 }
@@ -119,6 +135,18 @@ mod tests {
         }
         assert!(KeyId::new("a", 0).is_err());
         assert!(KeyId::new("a b", 1).is_err());
+    }
+
+    #[test]
+    fn the_key_of_a_data_space_is_told_from_a_named_key() {
+        let id = KeyId::of_space("a", 7).unwrap();
+        assert_eq!((id.to_string().as_str(), id.space()), ("space:a/7", Some("a")));
+        assert_eq!(split(b"space:a/7"), Some(("space:a", 7)));
+        assert_eq!(KeyId::new("a", 7).unwrap().space(), None);
+        for id in [&b"space:/7"[..], b"space:space:a/7", b"space:a/07", b"dek:a/7"] {
+            assert_eq!(split(id), None);
+        }
+        assert!(KeyId::of_space("space:a", 1).is_err() && KeyId::of_space("a", 0).is_err());
     }
 
     #[test]

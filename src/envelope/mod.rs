@@ -1,4 +1,5 @@
-//! Messages and streams: what is written for a plaintext, and the keys that write it. Pure: no network, no files.
+//! Messages and streams: what is written for a plaintext, and the keys that write it; and protected DEKs. Pure: no
+//! network, no files.
 //!
 //! `docs/FORMAT.md` specifies the bytes.
 
@@ -10,6 +11,7 @@ pub mod identity;
 pub mod key;
 pub mod mask;
 pub mod message;
+pub mod protected;
 pub mod stream;
 
 mod aead;
@@ -19,6 +21,8 @@ mod opened;
 mod segment;
 mod session;
 
+#[cfg(test)]
+mod protected_vectors;
 #[cfg(test)]
 mod stream_vectors;
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub const SEGMENT: usize = segment::SEGMENT;
 /// The longest associated data of a stream, in bytes: every segment authenticates them again.
 pub const MAX_AAD: usize = 65_536;
 /// The size of the longest header.
-pub const MAX_HEADER: usize = message::size(0, message::recipients_size(identity::MAX_NAME + "/4294967295".len()));
+pub const MAX_HEADER: usize = message::size(0, message::recipients_size(identity::MAX_ID));
 /// An output buffer of so many bytes more than the input has room for what one call writes, if the input has at
 /// most 64 MiB.
 pub const ROOM: usize = 2 * SEGMENT;
