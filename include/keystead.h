@@ -421,6 +421,82 @@ keystead_status keystead_client_status(const keystead_client *client,
 keystead_status keystead_client_quiesce(const keystead_client *client,
                                         keystead_error **err);
 
+// Makes the first version of the key encryption key (KEK) called name on the key servers; where there is one, it does
+// nothing. A KEK encrypts the keys of data spaces and never leaves the key servers. How it does so is fixed now: the
+// best way that all configured servers offer, so all of them have to answer. Blocks on the network until the deadline of
+// the configuration.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; UNSUPPORTED where a server speaks less than
+// KMIP 1.2; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; INTERNAL.
+keystead_status keystead_client_create_kek(const keystead_client *client,
+                                           const char *name,
+                                           keystead_error **err);
+
+// Creates the data space called name: the key manager makes its key and encrypts it under the newest version of the
+// KEK called kek, and the result, the protected DEK, is written to the file at file_path, to be kept near the data. A
+// crash leaves the whole file or none. Then the key manager's own copy of the key is destroyed, or kept if keep_original
+// is not 0.
+//
+// The file must not be there yet. If it is, with the same two names in it, the space is unlocked, and what an earlier call
+// left undone is done: so the call may be repeated. Blocks on the network until the deadline of the configuration, and
+// on files.
+//
+// On success *out_key is the space's key, as from keystead_client_unlock_space(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; WRONG_KEY if the file is that of another space;
+// NOT_AUTHENTIC if it is no protected DEK; KEY_NOT_FOUND if there is no such KEK; UNSUPPORTED below KMIP 1.2; KEY_STATE;
+// KEY_WEAK; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_client_create_space(const keystead_client *client,
+                                             const char *name,
+                                             const char *kek,
+                                             const char *file_path,
+                                             int32_t keep_original,
+                                             keystead_key **out_key,
+                                             keystead_error **err);
+
+// Unlocks the data space whose protected DEK is protected_dek[0..protected_dek_len], the content of the file that
+// keystead_client_create_space() wrote: has the key manager decrypt it, if the space's name matches expect, which is a
+// name, a prefix followed by * ("orders-*"), or "*" for any. Expect as little as possible: somebody who knows the key of one
+// space could put its protected DEK in the place of another's. Blocks on the network until the deadline of the
+// configuration.
+//
+// On success *out_key is the space's key, to be freed with keystead_key_free(), else NULL. It is used like any other; the
+// messages name it "space:NAME/V", and only the unlocked key decrypts them. It stops to work within the time to live
+// of the cache when the KEK is compromised or destroyed.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; WRONG_KEY if the space is not the expected one;
+// NOT_AUTHENTIC for whatever is altered or no protected DEK; KEY_NOT_FOUND if the key servers lack its KEK; KEY_STATE if
+// that is compromised or destroyed; UNSUPPORTED; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; SYSTEM;
+// MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_client_unlock_space(const keystead_client *client,
+                                             const uint8_t *protected_dek,
+                                             size_t protected_dek_len,
+                                             const char *expect,
+                                             keystead_key **out_key,
+                                             keystead_error **err);
+
+// Has the protected DEK in the file at file_path encrypted under the newest version of the KEK called kek, which may be
+// another KEK than before. The space's key and its data stay the same, and keys that were unlocked go on. The file is
+// replaced only by what was unlocked once; a crash leaves the old or the new one. Where it is under that version already,
+// nothing is done. Blocks on the network until the deadline of the configuration, and on files.
+//
+// Returns what keystead_client_unlock_space() returns.
+keystead_status keystead_client_rewrap_space(const keystead_client *client,
+                                             const char *kek,
+                                             const char *file_path,
+                                             keystead_error **err);
+
+// Everything that the protected DEK protected_dek[0..protected_dek_len] says of itself, as one JSON object: kind, key,
+// kek, rung, algorithm, size, IV, authenticator. Needs no key, and so proves nothing. CPU only.
+//
+// On success *out_json is to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; NOT_AUTHENTIC if it is not a protected DEK; INTERNAL.
+keystead_status keystead_protected_dek_inspect(const uint8_t *protected_dek,
+                                               size_t protected_dek_len,
+                                               keystead_bytes **out_json,
+                                               keystead_error **err);
+
 // The name of the key of the user, customer or document that id tells apart: what keys.template of the
 // configuration makes of it, or of its pseudonym where keys.pseudonym_key is set. It is also what
 // keystead_client_decrypt() is to expect for that user's data. Blocks on the network until the deadline of the
@@ -670,6 +746,21 @@ keystead_status keystead_client_decrypt_stream(const keystead_client *client,
                                                const char *expect,
                                                keystead_decryptor **out_decryptor,
                                                keystead_error **err);
+
+// As keystead_client_decrypt_stream(), with this key, which the stream must name with its version: the way to the streams
+// of a data space. CPU only.
+//
+// On success *out_decryptor is to be freed with keystead_decryptor_free(), else NULL.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; WRONG_KEY if the stream names another key or
+// version; NOT_AUTHENTIC; KEY_STATE; KEY_STALE; MEMORY_EXHAUSTED; INTERNAL.
+keystead_status keystead_key_decrypt_stream(const keystead_key *key,
+                                            const uint8_t *start,
+                                            size_t start_len,
+                                            const uint8_t *aad,
+                                            size_t aad_len,
+                                            keystead_decryptor **out_decryptor,
+                                            keystead_error **err);
 
 // How many bytes the header took at the start of the stream; 0 if the decryptor is not usable.
 size_t keystead_decryptor_header_size(const keystead_decryptor *decryptor);

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod reload;
+mod space;
 mod status;
 
 use std::collections::HashMap;
@@ -23,13 +24,14 @@ use crate::envelope::batch::Values;
 use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, mask, message};
 use crate::error::{Code, Error, Result};
-pub use crate::keys::{Creation, Key};
+pub use crate::keys::{Creation, Key, Original, Rewrapped};
 use crate::keys::{Found, Keys};
 pub use crate::kmip::Revocation;
 use crate::log::{Log, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
 use reload::{Loaded, lock};
+pub use space::KekInfo;
 pub use status::{CacheStatus, ConfigStatus, ServerStatus, Status};
 
 /// The background refresh looks this often for keys that are due, or at an eighth of `version_ttl` if that is less.
@@ -487,20 +489,27 @@ fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration) -> Result<()> {
 fn expected(kind: &str, expect: &str, named: impl FnOnce() -> Result<KeyId>) -> Result<KeyId> {
     let pattern = Pattern::parse(expect)?;
     let id = named()?;
-    if pattern.matches(&id.name) { Ok(id) } else { Err(unexpected(kind, &id, &pattern)) }
+    check_expected(kind, &id, &pattern).map(|()| id)
 }
 
 /// Refuses a column of messages one of which names a key that was not expected.
 fn all_expected(pattern: &Pattern, ids: &[KeyId]) -> Result<()> {
-    match ids.iter().find(|id| !pattern.matches(&id.name)) {
-        Some(id) => Err(unexpected("column has a message that", id, pattern)),
-        None => Ok(()),
-    }
+    ids.iter().try_for_each(|id| check_expected("column has a message that", id, pattern))
 }
 
-fn unexpected(kind: &str, id: &KeyId, pattern: &Pattern) -> Error {
+fn check_expected(kind: &str, id: &KeyId, pattern: &Pattern) -> Result<()> {
+    if let Some(space) = id.space() {
+        let message = format!(
+            "the {kind} belongs to data space {space:?}: unlock the space with its protected DEK, and decrypt with the key \
+             that this gives"
+        );
+        return Err(Error::new(Code::WrongKey, message));
+    }
+    if pattern.matches(&id.name) {
+        return Ok(());
+    }
     let message = format!("the {kind} names key {id}, and {:?} was expected; it belongs elsewhere", pattern.as_str());
-    Error::new(Code::WrongKey, message)
+    Err(Error::new(Code::WrongKey, message))
 }
 
 fn forked() -> Error {

@@ -17,7 +17,8 @@ const DEK: [u8; 32] = *b"\x20\x21\x22\x23\x24\x25\x26\x27\x28\x29\x2a\x2b\x2c\x2
 const GCM_IV: &str = "a0a1a2a3a4a5a6a7a8a9aaab";
 const CBC_IV: &str = "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf";
 /// AES-256-CBC of the DEK and sixteen bytes of 10 under the KEK and this IV, by another implementation.
-const CBC_CIPHERTEXT: &str = "9ac0fce2a401f982829fdba7ba0edff30c48095a793474fc8fe2c73c9ae653dbe7b305656c1c36c6d7b4c81ff4f50f19";
+const CBC_CIPHERTEXT: &str =
+    "9ac0fce2a401f982829fdba7ba0edff30c48095a793474fc8fe2c73c9ae653dbe7b305656c1c36c6d7b4c81ff4f50f19";
 
 #[derive(Serialize)]
 struct Vector {
@@ -179,7 +180,9 @@ fn valid_vectors(base: &Recipe) -> Vec<Vector> {
 fn genuine_but_unaccepted_vectors(base: &Recipe) -> Vec<Vector> {
     let mut vectors = Vec::new();
     let mut push = |name: &str, recipe: Recipe| vectors.push(base.refused(name, &recipe.whole()));
-    for space in ["orders/1", "space:orders", "space:orders/0", "space:orders/01", "space:/1", "space:space:orders/1", ""] {
+    for space in
+        ["orders/1", "space:orders", "space:orders/0", "space:orders/01", "space:/1", "space:space:orders/1", ""]
+    {
         push(&format!("space \"{space}\""), Recipe { space: space.into(), ..base.clone() });
     }
     for kek in ["orders-kek", "orders-kek/0", "orders-kek/03", "space:orders-kek/3", "kek:orders-kek/3", ""] {
@@ -252,11 +255,8 @@ fn all_vectors() -> Vec<Vector> {
 
 /// The same as the code makes of it.
 fn protected(rung: Rung) -> Protected {
-    let header = Header {
-        rung,
-        space: KeyId::of_space("orders", 1).unwrap(),
-        kek: KeyId::new("orders-kek", 3).unwrap(),
-    };
+    let header =
+        Header { rung, space: KeyId::of_space("orders", 1).unwrap(), kek: KeyId::new("orders-kek", 3).unwrap() };
     let whole = join(&Recipe::new(rung).fields_with(&header.encode()));
     let end = &whole[whole.len() - 48..];
     let body = match rung {
@@ -299,7 +299,10 @@ fn the_vectors_are_up_to_date() {
         std::fs::write(path, &fresh).unwrap();
     }
     let stored = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(stored == fresh, "tests/vectors/protected_dek.json is stale: run UPDATE_VECTORS=1 cargo test --lib vectors");
+    assert!(
+        stored == fresh,
+        "tests/vectors/protected_dek.json is stale: run UPDATE_VECTORS=1 cargo test --lib vectors"
+    );
 }
 
 #[test]

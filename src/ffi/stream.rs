@@ -178,6 +178,33 @@ pub unsafe extern "C" fn keystead_client_decrypt_stream(
     }
 }
 
+/// As keystead_client_decrypt_stream(), with this key, which the stream must name with its version: the way to the streams
+/// of a data space. CPU only.
+///
+/// On success *out_decryptor is to be freed with keystead_decryptor_free(), else NULL.
+///
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; WRONG_KEY if the stream names another key or
+/// version; NOT_AUTHENTIC; KEY_STATE; KEY_STALE; MEMORY_EXHAUSTED; INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_key_decrypt_stream(
+    key: *const keystead_key,
+    start: *const u8,
+    start_len: usize,
+    aad: *const u8,
+    aad_len: usize,
+    out_decryptor: *mut *mut keystead_decryptor,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let start = Input { name: "start", start, len: start_len };
+    let aad = Input { name: "aad", start: aad, len: aad_len };
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish_handle(("out_decryptor", out_decryptor), err, || {
+            on_handle(key, |key| key.decrypt_stream(start.slice()?, aad.slice()?).map(Mutex::new))
+        })
+    }
+}
+
 /// How many bytes the header took at the start of the stream; 0 if the decryptor is not usable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_decryptor_header_size(decryptor: *const keystead_decryptor) -> usize {

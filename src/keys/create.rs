@@ -9,11 +9,12 @@
 use std::time::{Duration, Instant};
 
 use super::lookup::{Found, View, check_algorithm, group_of};
+use super::space::kek;
 use super::{Keys, subject};
 use crate::cluster::{Answered, Subject, Unserved};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Activate, Create, Deadline, Destroy, Locate, State};
+use crate::kmip::{Activate, Deadline, Destroy, Exposure, Locate, State};
 use crate::log::{Severity, catalogue};
 
 /// Longer than the resolution of KMIP's dates, and than a creator takes from its look to its activation.
@@ -107,7 +108,7 @@ impl Keys {
         let mut tries = TRIES;
         loop {
             version = self.version_above(version, &unasked).ok_or_else(|| no_more_versions(name))?;
-            let id = KeyId::new(name, version)?;
+            let id = KeyId { name: name.to_owned(), version };
             tries -= 1;
             let (error, server) = match self.make(&id, deadline) {
                 Ok(None) => return Ok((self.settle(&id, rivals, None, deadline)?, Creation::Existed)),
@@ -134,6 +135,30 @@ impl Keys {
         }
     }
 
+    /// The Active object of this very version, made now if there is none.
+    pub(super) fn make_version(&self, id: &KeyId, deadline: Deadline) -> Result<Found> {
+        let made = self.make(id, deadline)?;
+        self.settle(id, Rivals::OfVersion, made.as_ref(), deadline)
+    }
+
+    /// An object above all versions that are seen, with its identifier and server. It has no rivals, as nobody else is to
+    /// use it, and stays Pre-Active.
+    pub(super) fn make_unshared(&self, name: &str, deadline: Deadline) -> Result<(KeyId, String, usize)> {
+        let view = self.versions_everywhere(name, deadline);
+        let known = self.ledger.newest(name).map_or(0, |known| known.version);
+        let mut version = view.found.last().map_or(0, |highest| highest.id.version).max(known);
+        for _ in 0..TRIES {
+            version = self.version_above(version, &view.unasked).ok_or_else(|| no_more_versions(name))?;
+            let id = KeyId { name: name.to_owned(), version };
+            if let Some(Made { identifier, server }) = self.make(&id, deadline)? {
+                return Ok((id, identifier, server));
+            }
+        }
+        let message =
+            format!("others make versions of {name:?} at the same time, one after the other; try again later");
+        Err(Error::new(Code::ServerRefused, message))
+    }
+
     /// The next version, which nobody else can be making unseen.
     ///
     /// A server that cannot be asked may have made the next one without having told the others yet, so that one is
@@ -151,7 +176,7 @@ impl Keys {
     /// fails with `lost_on` if a server may have made it and cannot be asked whether it did.
     fn make(&self, id: &KeyId, deadline: Deadline) -> std::result::Result<Option<Made>, Unserved> {
         let (name, group) = (id.to_string(), group_of(&id.name));
-        let create = Create::new(&name, Some(&group));
+        let mut create = kek::create(id, &name, &group);
         let locate = Locate { name: Some(&name), group: None, maximum: None };
         let mut tries = TRIES;
         loop {
@@ -159,6 +184,12 @@ impl Keys {
             let (error, server) = match self.cluster.call(&create, subject(id), None, deadline) {
                 Ok(Answered { answer: identifier, server, .. }) => return Ok(Some(Made { identifier, server })),
                 Err(Unserved { error, lost_on: Some(server) }) => (error, server),
+                Err(unserved) if create.exposure != Exposure::Plain && is_refused(&unserved.error) => {
+                    // Not every server knows both attributes that keep a key in it.
+                    create.exposure = weaker(create.exposure);
+                    tries += 1;
+                    continue;
+                }
                 Err(unserved) if unserved.error.code() == Code::ServerRefused => {
                     return self.find_version(id, deadline).map(|_| None).map_err(|_| unserved);
                 }
@@ -294,6 +325,14 @@ fn is_contended(rivals: &[Found]) -> bool {
 /// used, are no reason to make a third.
 fn is_undecided(error: &Error) -> bool {
     error.code().is_transport() || error.code() == Code::AnswerUnexpected
+}
+
+fn is_refused(error: &Error) -> bool {
+    matches!(error.code(), Code::ServerRefused | Code::Unsupported)
+}
+
+fn weaker(exposure: Exposure) -> Exposure {
+    if exposure == Exposure::Never { Exposure::Wrapped } else { Exposure::Plain }
 }
 
 fn no_more_versions(name: &str) -> Error {

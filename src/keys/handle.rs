@@ -2,8 +2,8 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -153,8 +153,22 @@ impl Key {
         version.key.encrypt_stream(aad)
     }
 
+    /// Begins to decrypt the stream of this key and version that begins with `start`: see
+    /// [`envelope::Key::decrypt_stream`]. The stream keeps the key to its end. Does not block.
+    ///
+    /// Errors: `WrongKey`, `NotAuthentic`, `KeyState`, `KeyStale`, `MemoryExhausted`, `Closed`, `Forked`.
+    pub fn decrypt_stream(&self, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
+        let current = self.0.current.load();
+        current.as_ref().ok_or_else(|| self.0.gone())?.decrypt_stream(start, aad)
+    }
+
     pub(super) fn handle(&self) -> &Handle {
         &self.0
+    }
+
+    /// Shows the handle without holding it.
+    pub(super) fn watch(&self) -> Weak<Handle> {
+        Arc::downgrade(&self.0)
     }
 
     /// Whether only the cache still holds it.

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::lookup::Found;
+use super::space::kek::object_id;
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::State;
@@ -196,7 +197,7 @@ impl Known {
     fn apply(&mut self, line: &str) -> bool {
         let words: Vec<&str> = line.trim_end_matches('\n').splitn(3, ' ').collect();
         let [verb, id, rest] = words[..] else { return false };
-        let Ok(id) = KeyId::parse(id) else { return false };
+        let Some(id) = object_id(id) else { return false };
         match (verb, rest) {
             ("version", "active" | "ended") => {
                 self.take(&id.name, Newest { version: id.version, has_ended: rest == "ended" });

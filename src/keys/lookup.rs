@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::space::kek::object_id;
 use super::{Keys, subject};
 use crate::cluster::Subject;
 use crate::config;
@@ -296,7 +297,7 @@ impl Keys {
 ///
 /// Some servers answer Locate with objects that do not match.
 fn recognise(identifier: &str, attributes: &Attributes, name: &str, server: usize) -> Option<Found> {
-    let ids = attributes.names.iter().filter_map(|text| KeyId::parse(text).ok());
+    let ids = attributes.names.iter().filter_map(|text| object_id(text));
     let id = ids.into_iter().find(|id| name.is_empty() || id.name == name)?;
     Some(Found {
         id,

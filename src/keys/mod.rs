@@ -16,6 +16,7 @@ mod lifecycle;
 mod lookup;
 mod naming;
 mod room;
+mod space;
 mod verify;
 
 use std::sync::Arc;
@@ -39,6 +40,8 @@ use ledger::Ledger;
 pub use lookup::Found;
 use naming::Pseudonyms;
 use room::Room;
+use space::Spaces;
+pub use space::{Kek, Original, Rewrapped};
 use verify::is_outage;
 
 /// The keys of a client.
@@ -56,6 +59,7 @@ pub struct Keys {
     newest_flights: Flights<String, Key>,
     version_flights: Flights<KeyId, Arc<Version>>,
     create_flights: Flights<String, (Key, Creation)>,
+    spaces: Spaces,
     /// Until when, in coarse nanoseconds, it is left to the background refresh to find out whether a server answers again.
     outage_until: AtomicU64,
 }
@@ -79,6 +83,7 @@ impl Keys {
             newest_flights: Flights::default(),
             version_flights: Flights::default(),
             create_flights: Flights::default(),
+            spaces: Spaces::default(),
             outage_until: AtomicU64::new(0),
         };
         keys.tell_damage();
@@ -151,12 +156,14 @@ impl Keys {
 
     /// Ends every session, so that what is encrypted after a snapshot shares no subkey with what came before.
     pub fn quiesce(&self) {
+        self.quiesce_spaces();
         self.cache.all_versions().iter().for_each(|version| version.quiesce());
     }
 
     /// Wipes every key, also those behind handles that are still held.
     pub fn close(&self) {
         self.cache.close();
+        self.close_spaces();
     }
 
     /// Wipes the versions of a name, or of all, from memory, also behind handles that are still held.

@@ -14,6 +14,7 @@ use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Deadline, Get};
 use crate::log::{Severity, catalogue};
+use crate::memory::slot::Slot;
 
 /// So much longer than a whole call an outage is believed to last: until the background refresh has tried again.
 const OUTAGE: Duration = Duration::from_secs(10);
@@ -23,6 +24,7 @@ impl Keys {
     /// handle in use never waits and never goes stale while a server answers. The older versions that were used lately follow
     /// after three quarters of `ttl`. Blocks.
     pub fn refresh_due(&self) {
+        self.refresh_spaces();
         for key in self.cache.all_named() {
             if !key.handle().is_verified_within(self.limits.version_ttl / 4 * 3) {
                 let name = key.name().to_owned();
@@ -164,10 +166,14 @@ impl Keys {
             }
             self.cluster.journal().event(catalogue::KEY_REFUSED, Severity::Warning, &[("message", message.into())]);
         }
+        Ok(Arc::new(Version::new(self.ready(found.id.clone(), material), found, self.rules)))
+    }
+
+    /// The key, which may have others give up their memory.
+    pub(super) fn ready(&self, id: KeyId, material: Slot<[u8; 32]>) -> envelope::Key {
         let room = Arc::downgrade(&self.room);
         let room = move || room.upgrade().is_some_and(|room| room.make());
-        let key = envelope::Key::new(found.id.clone(), material).with_room(Arc::new(room));
-        Ok(Arc::new(Version::new(key, found, self.rules)))
+        envelope::Key::new(id, material).with_room(Arc::new(room))
     }
 
     /// Takes over what a server has just told of a version.
@@ -176,7 +182,7 @@ impl Keys {
         self.cache.count_refresh();
     }
 
-    fn tell_stale(&self, id: &KeyId, error: &Error) {
+    pub(super) fn tell_stale(&self, id: &KeyId, error: &Error) {
         self.cache.count_stale();
         let fields = [("key_name", id.to_string().into()), ("message", error.message().into())];
         self.cluster.journal().event(catalogue::CACHE_STALE, Severity::Warning, &fields);
@@ -207,7 +213,7 @@ pub(super) fn is_outage(error: &Error) -> bool {
 }
 
 /// A random generator makes 32 printable bytes once in 10^13, and fewer than 8 different ones never.
-fn looks_made_by_hand(material: &[u8; 32]) -> bool {
+pub(super) fn looks_made_by_hand(material: &[u8; 32]) -> bool {
     let mut seen = zeroize::Zeroizing::new([false; 256]);
     material.iter().for_each(|&byte| seen[usize::from(byte)] = true);
     let distinct = seen.iter().filter(|&&seen| seen).count();

@@ -114,6 +114,28 @@ events! {
         "Another key server takes over.";
     SERVER_RECOVERED = "server.recovered", Notice, Basic,
         "A key server that had failed answers again.";
+    SPACE_DEK_DESTROYED = "space.dek_destroyed", Notice, Basic,
+        "The key manager's own copy of a data space's key was destroyed; what is left is the protected DEK.";
+    SPACE_DEK_ERASED = "space.dek_erased", Notice, Basic,
+        "The unprotected copy of a data space's key was erased from memory.";
+    SPACE_DEK_PROTECTED = "space.dek_protected", Notice, Basic,
+        "The key manager encrypted a data space's key under its KEK; `rung` says how.";
+    SPACE_DEK_REQUESTED = "space.dek_requested", Notice, Basic,
+        "The key manager was asked to make the key of a data space.";
+    SPACE_DEK_RETRIEVED = "space.dek_retrieved", Notice, Basic,
+        "The key of a data space was fetched into protected memory.";
+    SPACE_KEK_REQUESTED = "space.kek_requested", Notice, Basic,
+        "The key manager was asked for the KEK of a data space. It stays there.";
+    SPACE_LOCKED = "space.locked", Notice, Basic,
+        "The key of a data space was deleted from memory.";
+    SPACE_REFUSED = "space.refused", Warning, Basic,
+        "A data space was not unlocked; `message` says why.";
+    SPACE_REWRAPPED = "space.rewrapped", Notice, Basic,
+        "A data space's key is protected under another KEK from now on; its data is as it was.";
+    SPACE_STORED = "space.stored", Notice, Basic,
+        "A protected DEK was written to `file`, and is on disk.";
+    SPACE_UNLOCKED = "space.unlocked", Notice, Basic,
+        "The key manager decrypted a data space's key, which is in protected memory now.";
 }
 
 /// The event of that name.

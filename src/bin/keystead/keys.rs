@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Subcommand, ValueEnum};
-use keystead::client::{Creation, Key, KeyInfo, Revocation};
+use keystead::client::{Creation, KekInfo, Key, KeyInfo, Revocation};
 use keystead::envelope::KeyId;
 use keystead::{Client, Result};
 
@@ -13,6 +13,9 @@ use crate::show;
 pub enum Command {
     /// Make a named key on the key server; says so where the name has one already
     Create {
+        /// Make a key encryption key: it never leaves the key server, and protects the keys of data spaces
+        #[arg(long)]
+        kek: bool,
         /// 1 to 128 letters, digits, dots, underscores and hyphens
         name: String,
     },
@@ -29,9 +32,19 @@ pub enum Command {
     /// List every key that the key servers know under Keystead's naming
     List,
     /// Show every version of a key, and what is known to need it
-    Show { name: String },
+    Show {
+        /// A key encryption key
+        #[arg(long)]
+        kek: bool,
+        name: String,
+    },
     /// Make a new version of a key; what older versions encrypted stays readable
-    Rotate { name: String },
+    Rotate {
+        /// A key encryption key; then `keystead space rewrap` the keys that are under older versions
+        #[arg(long)]
+        kek: bool,
+        name: String,
+    },
     /// Make a pre-active version usable
     Activate {
         /// Name and version, for example customer-42/3
@@ -40,6 +53,9 @@ pub enum Command {
     },
     /// End a version's time: it encrypts no more, and goes on decrypting unless it is compromised
     Revoke {
+        /// A key encryption key
+        #[arg(long)]
+        kek: bool,
         /// Name and version, for example customer-42/3
         #[arg(value_name = "NAME/VERSION")]
         id: String,
@@ -93,12 +109,19 @@ impl From<Reason> for Revocation {
 
 pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
     match command {
-        Command::Create { name } => created(client.create_key(&name)?, json),
+        Command::Create { kek: true, name } => create_kek(client, &name, json),
+        Command::Create { kek: false, name } => created(client.create_key(&name)?, json),
         Command::Register { id } => created(client.register(&id)?, json),
         Command::Name { id } => name(&client.key_name(&id)?, json),
         Command::List => table(&client.list_keys()?, json),
-        Command::Show { name } => show(&client.show_key(&name)?, json),
-        Command::Rotate { name } => {
+        Command::Show { kek: true, name } => table(&client.show_kek(&name)?, json),
+        Command::Show { kek: false, name } => show(&client.show_key(&name)?, json),
+        Command::Rotate { kek: true, name } => {
+            let KekInfo { name, version, rung } = client.rotate_kek(&name)?;
+            let id = KeyId::new(&name, version)?;
+            done(&id, &format!("{id} ({rung}) protects the keys of data spaces from now on"), "rotated", json)
+        }
+        Command::Rotate { kek: false, name } => {
             let id = client.rotate_key(&name)?.id()?;
             done(&id, &format!("{id} encrypts from now on"), "rotated", json)
         }
@@ -107,9 +130,12 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
             client.activate_key(&id)?;
             done(&id, &format!("{id} is active"), "active", json)
         }
-        Command::Revoke { id, reason } => {
+        Command::Revoke { kek, id, reason } => {
             let id = KeyId::parse(&id)?;
-            client.revoke_key(&id, reason.into())?;
+            match kek {
+                true => client.revoke_kek(&id, reason.into())?,
+                false => client.revoke_key(&id, reason.into())?,
+            }
             let state = if matches!(reason, Reason::Compromised) { "compromised" } else { "deactivated" };
             done(&id, &format!("{id} is {state}"), state, json)
         }
@@ -161,6 +187,17 @@ fn show(keys: &[KeyInfo], json: bool) -> Result<()> {
     });
     let needs: String = needs.collect();
     if json || needs.is_empty() { Ok(()) } else { show::text(&format!("{needs}\n")) }
+}
+
+fn create_kek(client: &Client, name: &str, json: bool) -> Result<()> {
+    let (kek, creation) = client.create_kek(name)?;
+    let created = creation == Creation::Created;
+    let id = KeyId::new(&kek.name, kek.version)?;
+    if json {
+        return show::json(&serde_json::json!({ "kek": id.to_string(), "rung": kek.rung, "created": created }));
+    }
+    let done = if created { "created" } else { "existed already:" };
+    show::text(&format!("{done} {id} ({})\n", kek.rung))
 }
 
 fn table(keys: &[KeyInfo], json: bool) -> Result<()> {

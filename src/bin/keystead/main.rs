@@ -10,6 +10,7 @@ mod messages;
 mod progress;
 mod reencrypt;
 mod show;
+mod spaces;
 mod streams;
 
 use std::path::{Path, PathBuf};
@@ -37,11 +38,14 @@ enum Command {
     /// Create, list, rotate and revoke named keys on the key servers
     #[command(subcommand)]
     Key(keys::Command),
+    /// Create and rewrap data spaces: one key for all data in a place, kept near it under a key of the key server
+    #[command(subcommand)]
+    Space(spaces::Command),
     /// Encrypt standard input, or a file: up to 64 KiB into a message, more into a stream
     Encrypt(messages::Encrypt),
     /// Decrypt a message or a stream with the key that it names
     Decrypt(messages::Decrypt),
-    /// Show what a message or a stream says of itself; no key and no configuration needed
+    /// Show what a message, a stream or a protected DEK says of itself; no key and no configuration needed
     Inspect(messages::Inspect),
     /// Move the files of a folder to the newest version of their key, and prove that no older one is left
     Reencrypt(reencrypt::Reencrypt),
@@ -78,6 +82,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let config = config.as_deref();
     match command {
         Command::Key(command) => with_client(config, |client| keys::run(command, client, json))?,
+        Command::Space(command) => with_client(config, |client| spaces::run(command, client, json))?,
         Command::Encrypt(command) => with_client(config, |client| messages::encrypt(&command, client))?,
         Command::Decrypt(command) => with_client(config, |client| messages::decrypt(&command, client))?,
         Command::Inspect(command) => messages::inspect(&command, json)?,

@@ -6,18 +6,24 @@ use std::path::PathBuf;
 
 use clap::Args;
 use keystead::client::{Key, View};
-use keystead::envelope::{MAX_PLAINTEXT, message, stream};
+use keystead::envelope::{MAX_PLAINTEXT, message, protected, stream};
 use keystead::{Client, Result};
 use zeroize::Zeroizing;
 
 use crate::files::{Input, Output};
-use crate::{show, streams};
+use crate::{show, spaces, streams};
 
 #[derive(Args)]
 pub struct Encrypt {
     /// The key's name; it must exist
-    #[arg(long, value_name = "NAME")]
-    key: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "space", conflicts_with = "space")]
+    key: Option<String>,
+    /// Use the key of the data space whose protected key is in this file
+    #[arg(long, value_name = "FILE")]
+    space: Option<PathBuf>,
+    /// The data space's name, if it is not the file's name without its ending
+    #[arg(long, value_name = "SPACE", requires = "space")]
+    name: Option<String>,
     /// Associated data: not stored, and needed again to decrypt
     #[arg(long, value_name = "TEXT", default_value = "")]
     aad: String,
@@ -32,8 +38,11 @@ pub struct Encrypt {
 #[derive(Args)]
 pub struct Decrypt {
     /// Refuse messages and streams of other keys: a name, or a prefix followed by `*`
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
+    #[arg(long, value_name = "PATTERN", default_value = "*", conflicts_with = "space")]
     key: String,
+    /// Use the key of the data space whose protected key is in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "mask")]
+    space: Option<PathBuf>,
     /// The associated data given to encrypt
     #[arg(long, value_name = "TEXT", default_value = "")]
     aad: String,
@@ -53,7 +62,7 @@ pub struct Decrypt {
 
 #[derive(Args)]
 pub struct Inspect {
-    /// The message or stream; standard input if absent
+    /// The message, stream or protected DEK; standard input if absent
     file: Option<PathBuf>,
 }
 
@@ -68,7 +77,7 @@ pub fn encrypt(command: &Encrypt, client: &Client) -> Result<()> {
     let mut start = Zeroizing::new(vec![0; MAX_MESSAGE + 1]);
     let size = input.fill(&mut start)?;
     let (start, aad) = (&start[..size], command.aad.as_bytes());
-    let key = client.key(&command.key)?;
+    let key = key_to_encrypt(command, client)?;
     let mut output = Output::create(command.output.as_deref())?;
     if size > MAX_MESSAGE {
         streams::encrypt(key.encrypt_stream(aad)?, start, &mut input, &mut output)?;
@@ -76,6 +85,17 @@ pub fn encrypt(command: &Encrypt, client: &Client) -> Result<()> {
         output.write(&message_of(&key, start, aad)?)?;
     }
     output.commit()
+}
+
+fn key_to_encrypt(command: &Encrypt, client: &Client) -> Result<Key> {
+    match (&command.space, &command.key) {
+        (Some(file), _) => {
+            // A file in the wrong place would lead to data that somebody else can read.
+            let expect = command.name.clone().map_or_else(|| spaces::stem(file), Ok)?;
+            spaces::unlock(client, file, &expect)
+        }
+        (None, key) => client.key(key.as_deref().unwrap_or_default()),
+    }
 }
 
 fn message_of(key: &Key, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
@@ -91,19 +111,27 @@ pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     let size = input.fill(&mut start)?;
     let (start, aad) = (&start[..size], command.aad.as_bytes());
     let mut output = Output::create(command.output.as_deref())?;
+    // What was encrypted names its space, so that no other one's key decrypts it.
+    let space = command.space.as_deref().map(|file| spaces::unlock(client, file, "*")).transpose()?;
     if let (Some(mask), Some(role)) = (&command.mask, &command.role) {
         let message = input.rest(start, MAX_ENCRYPTED)?;
         let mut out = vec![0; message.len()];
         let size = client.decrypt_masked(&message, aad, &command.key, View { mask, role }, &mut out)?;
         output.write(&out[..size])?;
     } else if stream::is_stream(start) {
-        let decryptor = client.decrypt_stream(start, aad, &command.key)?;
+        let decryptor = match &space {
+            Some(key) => key.decrypt_stream(start, aad)?,
+            None => client.decrypt_stream(start, aad, &command.key)?,
+        };
         let start = &start[decryptor.header_size()..];
         streams::decrypt(decryptor, start, &mut input, &mut output)?;
     } else {
         let message = input.rest(start, MAX_ENCRYPTED)?;
         let mut out = Zeroizing::new(vec![0; message::decrypted_size(&message)?]);
-        let size = client.decrypt(&message, aad, &command.key, &mut out)?;
+        let size = match &space {
+            Some(key) => key.decrypt(&message, aad, &mut out)?,
+            None => client.decrypt(&message, aad, &command.key, &mut out)?,
+        };
         output.write(&out[..size])?;
     }
     output.commit()
@@ -114,6 +142,10 @@ pub fn inspect(command: &Inspect, json: bool) -> Result<()> {
     let mut start = vec![0; stream::MAX_HEADER];
     let size = input.fill(&mut start)?;
     let start = &start[..size];
+    if protected::is_protected_dek(start) {
+        let inspection = protected::inspect(&input.rest(start, protected::MAX_SIZE)?)?;
+        return if json { show::json(&inspection) } else { show_protected_dek(&inspection) };
+    }
     if !stream::is_stream(start) {
         let inspection = message::inspect(&input.rest(start, MAX_ENCRYPTED)?)?;
         return if json { show::json(&inspection) } else { show_message(&inspection) };
@@ -137,6 +169,21 @@ fn show_message(inspection: &message::Inspection) -> Result<()> {
         ["IV", &inspection.iv],
         ["salt", &inspection.salt],
         ["key commitment", &inspection.key_commitment],
+    ]
+    .map(|row| row.map(String::from));
+    show::text(&show::columns(&rows))
+}
+
+fn show_protected_dek(inspection: &protected::Inspection) -> Result<()> {
+    let rows = [
+        ["kind", inspection.kind],
+        ["key", &inspection.key],
+        ["KEK", &inspection.kek],
+        ["rung", inspection.rung.name()],
+        ["algorithm", inspection.algorithm],
+        ["size", &format!("{} bytes", inspection.size)],
+        ["IV", &inspection.iv],
+        ["authenticator", &inspection.authenticator],
     ]
     .map(|row| row.map(String::from));
     show::text(&show::columns(&rows))

@@ -12,7 +12,7 @@ failure is a `KeysteadError`. All objects may be shared by threads.
 from __future__ import annotations
 
 from ._abi import Code
-from ._client import Client, Key, Revocation, decrypted_size, inspect, key_id, version
+from ._client import Client, Key, Revocation, decrypted_size, inspect, inspect_protected_dek, key_id, version
 from ._errors import (
     ArgumentError,
     ClosedError,
@@ -56,6 +56,7 @@ __all__ = [
     "__version__",
     "decrypted_size",
     "inspect",
+    "inspect_protected_dek",
     "key_id",
     "version",
 ]

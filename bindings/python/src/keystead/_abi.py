@@ -312,6 +312,55 @@ class Library:
             POINTER(c_void_p),  # keystead_error **err
         ]
 
+        self.client_create_kek: Any = dll.keystead_client_create_kek
+        self.client_create_kek.restype = c_int32
+        self.client_create_kek.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_create_space: Any = dll.keystead_client_create_space
+        self.client_create_space.restype = c_int32
+        self.client_create_space.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
+            c_char_p,  # const char *kek
+            c_char_p,  # const char *file_path
+            c_int32,  # int32_t keep_original
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_unlock_space: Any = dll.keystead_client_unlock_space
+        self.client_unlock_space.restype = c_int32
+        self.client_unlock_space.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_void_p,  # const uint8_t *protected_dek
+            c_size_t,  # size_t protected_dek_len
+            c_char_p,  # const char *expect
+            POINTER(c_void_p),  # keystead_key **out_key
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_rewrap_space: Any = dll.keystead_client_rewrap_space
+        self.client_rewrap_space.restype = c_int32
+        self.client_rewrap_space.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *kek
+            c_char_p,  # const char *file_path
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.protected_dek_inspect: Any = dll.keystead_protected_dek_inspect
+        self.protected_dek_inspect.restype = c_int32
+        self.protected_dek_inspect.argtypes = [
+            c_void_p,  # const uint8_t *protected_dek
+            c_size_t,  # size_t protected_dek_len
+            POINTER(c_void_p),  # keystead_bytes **out_json
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
         self.client_key_name: Any = dll.keystead_client_key_name
         self.client_key_name.restype = c_int32
         self.client_key_name.argtypes = [
@@ -520,6 +569,18 @@ class Library:
             c_void_p,  # const uint8_t *aad
             c_size_t,  # size_t aad_len
             c_char_p,  # const char *expect
+            POINTER(c_void_p),  # keystead_decryptor **out_decryptor
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.key_decrypt_stream: Any = dll.keystead_key_decrypt_stream
+        self.key_decrypt_stream.restype = c_int32
+        self.key_decrypt_stream.argtypes = [
+            c_void_p,  # const keystead_key *key
+            c_void_p,  # const uint8_t *start
+            c_size_t,  # size_t start_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
             POINTER(c_void_p),  # keystead_decryptor **out_decryptor
             POINTER(c_void_p),  # keystead_error **err
         ]

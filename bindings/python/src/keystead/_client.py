@@ -103,6 +103,11 @@ class Key(Handle):
         """
         return begin_encryption(self._handle, target, aad)
 
+    def decrypt_stream(self, source: Readable, aad: Buffer = b"") -> io.BufferedReader:
+        """As `Client.decrypt_stream`, with this key, which the stream must name with its version: the way to the
+        streams of a data space."""
+        return begin_decryption(self._handle, source, aad, None)
+
     def encrypted_size(self, plaintext_size: int) -> int:
         """The size of the message for a plaintext of this size; 0 if no message can hold that much."""
         return int(self._size(self._handle, plaintext_size))
@@ -137,7 +142,7 @@ class Client(Handle):
     def __init__(self, config: str | os.PathLike[str]) -> None:
         functions = library()
         handle, error = c_void_p(), c_void_p()
-        check(functions.client_open(_path_argument(config), byref(handle), byref(error)), error)
+        check(functions.client_open(_path_argument(config, "the configuration"), byref(handle), byref(error)), error)
         super().__init__(handle, functions.client_free)
 
     def key(self, name: str) -> Key:
@@ -212,6 +217,58 @@ class Client(Handle):
         error = c_void_p()
         needed_by = text_argument(what, "what needs the key")
         check(function(self._handle, _version_argument(key_id), needed_by, byref(error)), error)
+
+    def create_kek(self, name: str) -> None:
+        """Makes a key encryption key (KEK), which protects the keys of data spaces and never leaves the key servers.
+        Where there is one of that name, nothing is done. Every configured key server has to answer."""
+        error = c_void_p()
+        check(library().client_create_kek(self._handle, text_argument(name, "the KEK's name"), byref(error)), error)
+
+    def create_space(self, name: str, file: str | os.PathLike[str], *, kek: str, keep_original: bool = False) -> Key:
+        """Creates a data space: the key manager makes its key and encrypts it under the KEK, and the result, the
+        protected DEK, is written to a file, to be kept near the data. Then the key manager's own copy of the key is
+        destroyed, unless `keep_original` is set.
+
+        The file must not be there yet. If it is, with the same names in it, the space is unlocked, and what an earlier
+        call left undone is done: so the call may be repeated.
+        """
+        handle, error = c_void_p(), c_void_p()
+        status = library().client_create_space(
+            self._handle,
+            text_argument(name, "the space's name"),
+            text_argument(kek, "the KEK's name"),
+            _path_argument(file, "the protected DEK"),
+            int(keep_original),
+            byref(handle),
+            byref(error),
+        )
+        check(status, error)
+        return Key(handle, self)
+
+    def unlock_space(self, protected_dek: Buffer, *, expect: str) -> Key:
+        """Unlocks the data space whose protected DEK this is, the content of the file that `create_space` wrote, if its
+        name matches `expect`: a name, the beginning of one ("orders-*"), or "*".
+
+            key = client.unlock_space(Path("/srv/orders/orders.dek").read_bytes(), expect="orders")
+
+        The key is used like any other, and only it decrypts the messages of the space. Expect as little as possible:
+        somebody who knows the key of one space could put its protected DEK in the place of another's.
+        """
+        source = borrow(protected_dek)
+        handle, error = c_void_p(), c_void_p()
+        status = library().client_unlock_space(
+            self._handle, source, len(source), text_argument(expect, "the expected name"), byref(handle), byref(error)
+        )
+        check(status, error)
+        return Key(handle, self)
+
+    def rewrap_space(self, file: str | os.PathLike[str], *, kek: str) -> None:
+        """Has the protected DEK in a file encrypted under the newest version of a KEK, which may be another one than
+        before. The space's key and its data stay the same."""
+        path, error = _path_argument(file, "the protected DEK"), c_void_p()
+        check(
+            library().client_rewrap_space(self._handle, text_argument(kek, "the KEK's name"), path, byref(error)), error
+        )
 
     def purge(self) -> None:
         """Wipes every key from memory. Keys that are held raise `KeyStateError` from now on; `key` fetches anew."""
@@ -354,6 +411,15 @@ def inspect(message: Buffer) -> dict[str, Any]:
     return described
 
 
+def inspect_protected_dek(protected_dek: Buffer) -> dict[str, Any]:
+    """Everything a protected DEK says of itself: the space's key, its KEK, how it is protected. Proves nothing."""
+    source = borrow(protected_dek)
+    text, error = c_void_p(), c_void_p()
+    check(library().protected_dek_inspect(source, len(source), byref(text), byref(error)), error)
+    described: dict[str, Any] = json.loads(take_text(text))
+    return described
+
+
 def decrypted_size(message: Buffer) -> int:
     """The size of a message's plaintext. Needs no key, and so proves nothing."""
     return _decrypted_size(borrow(message))
@@ -438,8 +504,8 @@ def _version_argument(key_id: str) -> bytes:
     return text_argument(key_id, "the key's name and version")
 
 
-def _path_argument(path: str | os.PathLike[str]) -> bytes:
+def _path_argument(path: str | os.PathLike[str], what: str) -> bytes:
     encoded = os.fsencode(path)
     if b"\0" in encoded:
-        raise argument_error("the path of the configuration holds a NUL character")
+        raise argument_error(f"the path of {what} holds a NUL character")
     return encoded

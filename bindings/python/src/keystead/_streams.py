@@ -136,12 +136,13 @@ def begin_encryption(key: c_void_p, target: Writable, aad: Buffer) -> Encrypting
     return EncryptingWriter(handle, target)
 
 
-def begin_decryption(client: c_void_p, source: Readable, aad: Buffer, pattern: bytes) -> io.BufferedReader:
+def begin_decryption(owner: c_void_p, source: Readable, aad: Buffer, pattern: bytes | None) -> io.BufferedReader:
+    """With the key that the stream names, by a client; without a pattern, with the key that is the owner."""
     start = _read_start(source)
     context, handle, error = borrow(aad), c_void_p(), c_void_p()
-    status = library().client_decrypt_stream(
-        client, start, len(start), context, len(context), pattern, byref(handle), byref(error)
-    )
+    function = library().key_decrypt_stream if pattern is None else library().client_decrypt_stream
+    patterns = () if pattern is None else (pattern,)
+    status = function(owner, start, len(start), context, len(context), *patterns, byref(handle), byref(error))
     check(status, error)
     return io.BufferedReader(DecryptingReader(handle, start, source), _PIECE)
 
