@@ -373,7 +373,12 @@ fn a_space_is_created_and_unlocked_while_servers_come_and_go() {
     eventually("the KEK", || client.create_kek("master").is_ok());
     servers.kill("primary");
     let file = place(&servers, "orders.dek");
-    let key = create(&client, "orders", &file);
+    let mut key = None;
+    eventually("the space, once the secondary has heard of the KEK", || {
+        key = client.create_space("orders", "master", &file, Original::Destroy).ok();
+        key.is_some()
+    });
+    let (key, _) = key.unwrap();
     servers.restart("primary");
     servers.kill("secondary");
     let unlocked = client.unlock_space(&std::fs::read(&file).unwrap(), "orders").unwrap();
