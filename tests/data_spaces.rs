@@ -375,7 +375,8 @@ fn a_space_is_created_and_unlocked_while_servers_come_and_go() {
     let file = place(&servers, "orders.dek");
     let mut key = None;
     eventually("the space, once the secondary has heard of the KEK", || {
-        key = client.create_space("orders", "master", &file, Original::Destroy).ok();
+        let created = client.create_space("orders", "master", &file, Original::Destroy);
+        key = created.inspect_err(|error| println!("{error}")).ok();
         key.is_some()
     });
     let (key, _) = key.unwrap();

@@ -142,19 +142,23 @@ impl Keys {
         self.completed(&id.name, rung, found, deadline)
     }
 
-    /// The highest Active version of the best rung.
+    /// The highest Active version of the best rung, as far as the servers that can be asked know.
     fn newest_kek(&self, name: &str, deadline: Deadline) -> Result<Option<(Rung, Found)>> {
+        let mut unasked = None;
         for rung in RUNGS {
             let object = object_name(role(rung), name);
-            let versions = self.versions_of(&object, deadline).map_err(|error| match error.code() {
-                Code::KeyNotFound => no_kek(name).after(error.attempts().to_vec()),
-                _ => error,
-            })?;
-            if versions.iter().any(|found| found.state == State::Active) {
-                return Ok(Some((rung, self.find_newest(&object, deadline)?)));
+            match self.versions_of(&object, deadline) {
+                Ok(versions) if versions.iter().any(|found| found.state == State::Active) => {
+                    return Ok(Some((rung, self.find_newest(&object, deadline)?)));
+                }
+                Ok(_) => {}
+                Err(error) if error.code() == Code::KeyNotFound => {
+                    unasked = Some(no_kek(name).after(error.attempts().to_vec()));
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        unasked.map_or(Ok(None), Err)
     }
 
     fn versions_of(&self, object: &str, deadline: Deadline) -> Result<Vec<Found>> {
