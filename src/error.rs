@@ -155,11 +155,16 @@ pub struct Attempt {
 }
 
 /// Why a call failed: a code for programs, a sentence for people, and the facts for both.
+///
+/// One pointer, so that the result of encrypting a message is returned in registers.
 #[derive(Clone, Debug)]
-pub struct Error {
+pub struct Error(Box<Parts>);
+
+#[derive(Clone, Debug)]
+struct Parts {
     code: Code,
     message: String,
-    facts: Box<Facts>,
+    facts: Facts,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -179,53 +184,53 @@ struct Facts {
 impl Error {
     /// An error with its code and its sentence: what was tried, against what, why it failed, what to do.
     pub fn new(code: Code, message: impl Into<String>) -> Error {
-        Error { code, message: message.into(), facts: Box::default() }
+        Error(Box::new(Parts { code, message: message.into(), facts: Facts::default() }))
     }
 
     /// The output buffer holds fewer than `needed` bytes.
     pub fn buffer_too_small(needed: usize) -> Error {
         let mut error =
             Error::new(Code::BufferTooSmall, format!("the output buffer is too small: {needed} bytes are needed"));
-        error.facts.needed = Some(needed);
+        error.0.facts.needed = Some(needed);
         error
     }
 
     /// Adds the file the error is about.
     pub fn in_file(mut self, file: impl AsRef<std::path::Path>) -> Error {
-        self.facts.file = Some(file.as_ref().display().to_string());
+        self.0.facts.file = Some(file.as_ref().display().to_string());
         self
     }
 
     /// Adds the line and column (from 1) the error is about.
     pub fn at(mut self, line: usize, column: usize) -> Error {
-        self.facts.line = Some(line);
-        self.facts.column = Some(column);
+        self.0.facts.line = Some(line);
+        self.0.facts.column = Some(column);
         self
     }
 
     /// Adds the servers that were tried.
     pub fn after(mut self, attempts: Vec<Attempt>) -> Error {
-        self.facts.attempts = attempts;
+        self.0.facts.attempts = attempts;
         self
     }
 
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// The sentence for people. It already names file, line and servers where they matter.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The servers that were tried, in order.
     pub fn attempts(&self) -> &[Attempt] {
-        &self.facts.attempts
+        &self.0.facts.attempts
     }
 
     /// The size that the output buffer should have had, in bytes.
     pub fn needed(&self) -> Option<usize> {
-        self.facts.needed
+        self.0.facts.needed
     }
 
     /// Everything known about the failure, as one line of JSON.
@@ -240,11 +245,11 @@ impl Error {
             facts: &'a Facts,
         }
         let detail = Detail {
-            code: self.code.number(),
-            name: self.code.name(),
-            message: &self.message,
-            retryable: self.code.is_retryable(),
-            facts: &self.facts,
+            code: self.0.code.number(),
+            name: self.0.code.name(),
+            message: &self.0.message,
+            retryable: self.0.code.is_retryable(),
+            facts: &self.0.facts,
         };
         serde_json::to_string(&detail).expect("strings and numbers always serialise")
     }
@@ -252,7 +257,7 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.0.message)
     }
 }
 

@@ -2,14 +2,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::key::{self, Key, check_length};
+use super::key::Key;
 use super::message;
-use super::session::{MAX_BYTES, MAX_MESSAGES};
+use super::session::{COUNTERS, check_length};
 use crate::error::{Code, Error, Result};
-use crate::platform;
 
 /// How many values one batch holds at most.
-pub const MAX_BATCH: usize = MAX_MESSAGES as usize;
+pub const MAX_BATCH: usize = COUNTERS as usize;
+
+/// How many bytes of plaintext one batch holds at most.
+const MAX_BYTES: u64 = 1 << 36;
 
 /// Values with the associated data of each. It is gone through twice: for the sizes, and for the work.
 pub trait Values<'a>: Iterator<Item = (&'a [u8], &'a [u8])> + Clone {}
@@ -41,10 +43,10 @@ impl Key {
         }
         let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
         let count = offsets.len() as u64 - 1;
-        let turn = self.turn_many(count, bytes, platform::coarse_now())?;
+        let turn = self.take_many(count, bytes)?;
         for (index, (plaintext, aad)) in (0..).zip(values) {
             let place = &mut out[offsets[index as usize]..offsets[index as usize + 1]];
-            key::write(turn.session(), &turn.iv_of(index), plaintext, aad, place)?;
+            turn.session.write(&turn.iv_of(index), plaintext, aad, place)?;
         }
         Ok(size)
     }

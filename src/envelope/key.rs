@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::derivation::Use;
-use super::message::{self, IV_SIZE, MAX_PLAINTEXT, Parts, SALT_SIZE};
-use super::session::{Session, Sessions, Turn};
+use super::message::{self, MAX_PLAINTEXT, Parts};
+use super::session::{self, Permit, Session, Sessions, Turn, check_length};
 use super::stream::{self, Decryptor, Encryptor};
-use super::{KeyId, aead, derivation, opened, session};
+use super::{KeyId, aead, derivation, opened};
 use crate::error::{Code, Error, Result};
 use crate::memory::slot::Slot;
-use crate::platform::{self, ProcessStamp};
+use crate::platform::ProcessStamp;
 
 /// A key of one name and version. Encrypts and decrypts with the CPU alone: no network, and neither an
 /// allocation nor a system call for a message, save about one new session a second, and one allocation
@@ -25,6 +25,7 @@ pub struct Key {
     /// Tells this handle from every other in the table of opened sessions.
     owner: u64,
     process: ProcessStamp,
+    permit: Arc<Permit>,
     sessions: Sessions,
     material: Slot<[u8; 32]>,
     room: Option<Room>,
@@ -43,7 +44,8 @@ impl Key {
             kid,
             owner: OWNERS.fetch_add(1, Ordering::Relaxed),
             process: ProcessStamp::current(),
-            sessions: Sessions::new(),
+            permit: Arc::new(Permit::new()),
+            sessions: Sessions::default(),
             material,
             room: None,
         }
@@ -71,28 +73,28 @@ impl Key {
     /// `Forked` in a child, `MemoryExhausted` without locked memory for a session. On failure `out` is zeroed.
     #[inline]
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.encrypt_at(platform::coarse_now(), plaintext, aad, out)
+        self.sessions.encrypt(plaintext, aad, out, || self.begin_session())
     }
 
-    /// As [`Key::encrypt`], for a caller that has just read the coarse clock.
-    #[inline]
-    pub fn encrypt_at(&self, now: u64, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let outcome = self.try_encrypt(plaintext, aad, out, now);
-        if outcome.is_err() {
-            out.fill(0);
-        }
-        outcome
-    }
-
-    fn try_encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8], now: u64) -> Result<usize> {
+    /// Begins a session for a caller that has [`Sessions`] of its own. It ends as [`Key::quiesce`] and
+    /// [`Key::end_sessions_at`] tell.
+    ///
+    /// `KeyState` from the end of all sessions on, `Forked`, `System`, `MemoryExhausted`.
+    #[cold]
+    pub fn begin_session(&self) -> Result<Session> {
         self.check_process()?;
-        check_length("associated data", aad)?;
-        check_length("a plaintext", plaintext)?;
-        let size = message::size(plaintext.len(), self.recipients_size);
-        let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
-        let turn = self.sessions.turn(plaintext.len(), now, |salt, now| self.session(salt, now))?;
-        write(turn.session(), &turn.iv(), plaintext, aad, out)?;
-        Ok(size)
+        self.in_room(|| Session::begin(&self.material, &self.kid, &self.permit))
+    }
+
+    /// Lets sessions that begin from now on last until `time` of the coarse clock at the longest. Zero ends all at once.
+    pub fn end_sessions_at(&self, time: u64) {
+        self.permit.ends_at(time);
+    }
+
+    /// Ends all sessions that have begun, whoever holds them.
+    pub fn end_sessions(&self) {
+        self.permit.end_all();
+        self.sessions.clear();
     }
 
     /// The size of the message for a plaintext of `n` bytes, at most [`MAX_PLAINTEXT`].
@@ -100,12 +102,8 @@ impl Key {
         message::size(n, self.recipients_size)
     }
 
-    pub(super) fn turn_many(&self, count: u64, bytes: u64, now: u64) -> Result<Turn> {
-        self.sessions.turn_many((count, bytes), now, |salt, now| self.session(salt, now))
-    }
-
-    fn session(&self, salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
-        self.in_room(|| Session::new(&self.material, self.kid.as_bytes(), salt, now))
+    pub(super) fn take_many(&self, count: u64, bytes: u64) -> Result<Turn<'_>> {
+        self.sessions.take(count, bytes, || self.begin_session())
     }
 
     /// Runs `make` again while no locked memory is left and some can be given back.
@@ -197,20 +195,14 @@ impl Key {
 
     /// Drops all sessions, so that nothing made after a snapshot repeats what was made before it.
     pub fn quiesce(&self) {
-        self.sessions.end();
+        self.end_sessions();
         opened::forget(self.owner);
     }
 
     /// A child has none of its parent's locked memory: its pages fault when touched.
     #[inline]
     pub(super) fn check_process(&self) -> Result<()> {
-        if self.process.is_current() { Ok(()) } else { Err(self.forked()) }
-    }
-
-    #[cold]
-    fn forked(&self) -> Error {
-        let text = format!("key {} was got before a fork; open a client of its own in the child process", self.id);
-        Error::new(Code::Forked, text)
+        if self.process.is_current() { Ok(()) } else { Err(session::forked()) }
     }
 }
 
@@ -218,22 +210,4 @@ impl Drop for Key {
     fn drop(&mut self) {
         opened::forget(self.owner);
     }
-}
-
-/// Writes the message; `out` has exactly its size.
-#[inline]
-pub(super) fn write(session: &Session, iv: &[u8; IV_SIZE], plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<()> {
-    let place = message::frame(out, plaintext.len(), iv, &session.recipients);
-    aead::seal(&session.key, iv, aad, plaintext, place)
-}
-
-#[inline]
-pub(super) fn check_length(what: &str, bytes: &[u8]) -> Result<()> {
-    if bytes.len() <= MAX_PLAINTEXT { Ok(()) } else { Err(too_long(what, bytes.len())) }
-}
-
-#[cold]
-fn too_long(what: &str, n: usize) -> Error {
-    let text = format!("{what} of {n} bytes is too long for one message, which takes {MAX_PLAINTEXT}; split it");
-    Error::new(Code::InvalidArgument, text)
 }

@@ -33,6 +33,7 @@ mod wycheproof;
 pub use identity::{KeyId, Pattern, is_valid_name};
 pub use key::Key;
 pub use message::MAX_PLAINTEXT;
+pub use session::{Session, Sessions};
 
 /// The name and version of the key that a message, or the stream that begins with these bytes, says it needs.
 pub fn key_id(bytes: &[u8]) -> crate::error::Result<KeyId> {

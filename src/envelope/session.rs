@@ -6,106 +6,133 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::{ArcSwapOption, Guard};
 use ring::digest;
 use zeroize::Zeroize;
 
+use super::aead;
 use super::derivation::{self, ContentKey, Use};
-use super::message::{IV_SIZE, SALT_SIZE};
+use super::message::{self, IV_SIZE, MAX_PLAINTEXT, SALT_SIZE};
 use crate::error::{Code, Error, Result};
-use crate::platform;
+use crate::memory::ticket::{Ticket, Ticketed};
+use crate::platform::{self, ProcessStamp};
 
 /// How long a session is used, in nanoseconds of the coarse clock.
-pub(super) const LIFETIME: u64 = 1_000_000_000;
-/// How many messages a session encrypts.
-pub(super) const MAX_MESSAGES: u64 = 1 << 20;
-/// How many bytes of plaintext a session encrypts, but for the message that crosses the line.
-pub(super) const MAX_BYTES: u64 = 1 << 36;
+const LIFETIME: u64 = 1_000_000_000;
+/// How many counters a session has. Each message takes one, and one more for each whole [`UNIT`] of its plaintext.
+pub(super) const COUNTERS: u64 = 1 << 20;
+/// In bytes. All counters together stand for 2^36 bytes.
+const UNIT: u64 = 1 << 16;
+/// The clock is asked again after so many ticks of the time stamp counter: a millisecond or less on x86-64, at most 43 ms
+/// on other processors, both short against a session's life.
+const TICKS: u64 = 1 << 20;
 
-/// What one message adds to [`Session::spent`], besides its bytes.
-const MESSAGE: u64 = 1 << 40;
-
-/// One salt's content key, what its messages end with, and how much of it is spent.
-pub(super) struct Session {
-    spent: Spent,
-    born: u64,
-    pub key: ContentKey,
-    pub recipients: Vec<u8>,
+/// Whether a key may begin sessions, and which of them are over before their time.
+pub(super) struct Permit {
+    /// When sessions end at the latest, in nanoseconds of the coarse clock.
+    ends: AtomicU64,
+    /// Sessions that began under another number than this are over.
+    era: AtomicU64,
 }
 
-/// Messages in the upper 24 bits, bytes of plaintext in the lower 40. On a cache line of its own, because
-/// every message writes it while all else in a session is only read.
-#[repr(align(64))]
-struct Spent(AtomicU64);
+impl Permit {
+    pub fn new() -> Permit {
+        Permit { ends: AtomicU64::new(u64::MAX), era: AtomicU64::new(0) }
+    }
+
+    /// Sessions that begin from now on end at `time` at the latest. Zero ends all at once.
+    pub fn ends_at(&self, time: u64) {
+        self.ends.store(time, Ordering::Relaxed);
+        if time == 0 {
+            self.end_all();
+        }
+    }
+
+    /// Every session is over, whoever holds it.
+    pub fn end_all(&self) {
+        self.era.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// One salt's content key, and what its messages end with.
+pub struct Session {
+    /// In nanoseconds of the coarse clock.
+    until: u64,
+    era: u64,
+    permit: Arc<Permit>,
+    process: ProcessStamp,
+    /// When the clock was last asked, in ticks of the time stamp counter. Zero at first.
+    asked: AtomicU64,
+    key: ContentKey,
+    recipients: Vec<u8>,
+}
 
 impl Session {
-    pub fn new(material: &[u8; 32], id: &[u8], salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
-        let (key, recipients) = derivation::to_encrypt(material, Use::Message, id, salt)?;
-        Ok(Session { spent: Spent(AtomicU64::new(0)), born: now, key, recipients })
-    }
-
-    /// Takes the next counter for a message of `bytes` bytes (at most 2^30), unless the session is over.
-    ///
-    /// No counter is given twice. The counter is the sum's upper part before the addition. Every addition
-    /// is at least 2^40, so the upper part grows with each one (a carry out of the lower part only makes it skip), and
-    /// two additions could give the same counter only if the sum wrapped at 2^64. It cannot: counters are given
-    /// while the sum is below 2^20 × 2^40 = 2^60, and whoever is refused calls [`Sessions::renew`] before it
-    /// adds again, after which no thread can get hold of this session any more. So each thread adds at
-    /// most once beyond the limit, less than 2^41, and Linux has at most 2^22 threads: 2^60 + 2^63 < 2^64. A batch
-    /// adds nothing unless all of it is within the limit.
-    #[inline]
-    fn take(&self, bytes: usize, now: u64) -> Option<u32> {
-        // Another thread's session may have been born after this thread read the clock.
-        if now.saturating_sub(self.born) >= LIFETIME {
-            return None;
+    /// Begins a session with a fresh salt.
+    pub(super) fn begin(material: &[u8; 32], kid: &str, permit: &Arc<Permit>) -> Result<Session> {
+        // Before the end is read: whoever ends all sessions in between ends this one, too.
+        let era = permit.era.load(Ordering::Acquire);
+        let (now, ends) = (platform::coarse_now(), permit.ends.load(Ordering::Relaxed));
+        if now >= ends {
+            return Err(Error::new(Code::KeyState, format!("key {kid} may not encrypt any more")));
         }
-        let before = self.spent.0.fetch_add(MESSAGE + bytes as u64, Ordering::Relaxed);
-        let (messages, spent_bytes) = (before / MESSAGE, before % MESSAGE);
-        (messages < MAX_MESSAGES && spent_bytes < MAX_BYTES).then_some(messages as u32)
+        let until = ends.min(now.saturating_add(LIFETIME));
+        Ok(Session {
+            until,
+            era,
+            permit: permit.clone(),
+            ..Session::of(material, kid, &fresh_salt(std::process::id())?)?
+        })
     }
 
-    /// Takes `count` counters (at most [`MAX_MESSAGES`]) for `bytes` bytes (at most [`MAX_BYTES`]) together, and returns
-    /// the first, unless the session is over or has not that many left.
-    fn take_many(&self, count: u64, bytes: u64, now: u64) -> Option<u32> {
-        if now.saturating_sub(self.born) >= LIFETIME {
-            return None;
+    /// The session of a salt, without an end.
+    pub(super) fn of(material: &[u8; 32], kid: &str, salt: &[u8; SALT_SIZE]) -> Result<Session> {
+        let (key, recipients) = derivation::to_encrypt(material, Use::Message, kid.as_bytes(), salt)?;
+        let (permit, process) = (Arc::new(Permit::new()), ProcessStamp::current());
+        Ok(Session { until: u64::MAX, era: 0, permit, process, asked: AtomicU64::new(0), key, recipients })
+    }
+
+    /// Where the message of `plaintext` goes, if it may be written at all.
+    #[inline]
+    fn place<'a>(&self, plaintext: &[u8], aad: &[u8], out: &'a mut [u8]) -> Result<&'a mut [u8]> {
+        if !self.process.is_current() {
+            return Err(forked());
         }
-        let fits = |spent: u64| spent / MESSAGE + count <= MAX_MESSAGES && spent % MESSAGE < MAX_BYTES;
-        let add = |spent| fits(spent).then(|| spent + count * MESSAGE + bytes);
-        let before = self.spent.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
-        Some((before / MESSAGE) as u32)
+        check_length("associated data", aad)?;
+        check_length("a plaintext", plaintext)?;
+        let size = message::size(plaintext.len(), self.recipients.len());
+        out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))
+    }
+
+    /// Writes the message; `out` has exactly its size.
+    #[inline]
+    pub(super) fn write(&self, iv: &[u8; IV_SIZE], plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<()> {
+        let place = message::frame(out, plaintext.len(), iv, &self.recipients);
+        aead::seal(&self.key, iv, aad, plaintext, place)
+    }
+
+    /// Whether it goes on at `ticks` of the time stamp counter.
+    #[inline]
+    fn goes_on(&self, ticks: u64, now: impl FnOnce() -> u64) -> bool {
+        self.era == self.permit.era.load(Ordering::Acquire)
+            && (ticks.wrapping_sub(self.asked.load(Ordering::Relaxed)) < TICKS || self.ask(ticks, now()))
+    }
+
+    #[cold]
+    fn ask(&self, ticks: u64, now: u64) -> bool {
+        let goes_on = now < self.until;
+        if goes_on {
+            self.asked.store(ticks, Ordering::Relaxed);
+        }
+        goes_on
     }
 }
 
-/// A session that is held, and a counter of it that nobody else has.
-pub(super) struct Turn {
-    session: Guard<Option<Arc<Session>>>,
-    counter: u32,
-}
-
-impl Turn {
-    #[inline]
-    pub fn session(&self) -> &Session {
-        self.session.as_ref().expect("a turn is only made of a session")
-    }
-
-    /// The counter makes it unique in the session. Should the machine be cloned within the session's lifetime, the
-    /// time stamp counter still tells the clones apart.
-    #[inline]
-    pub fn iv(&self) -> [u8; IV_SIZE] {
-        self.iv_of(0)
-    }
-
-    /// The IV of one message of a batch.
-    #[inline]
-    pub fn iv_of(&self, index: u32) -> [u8; IV_SIZE] {
-        iv(self.counter + index, platform::timestamp_counter())
-    }
-}
-
+/// The counter makes it unique in the session. Should the machine be cloned within the session's lifetime, the time
+/// stamp counter still tells the clones apart.
+///
 /// In one piece: a processor waits when it is to read together what was just written apart.
 #[inline]
 pub(super) fn iv(counter: u32, ticks: u64) -> [u8; IV_SIZE] {
@@ -113,76 +140,108 @@ pub(super) fn iv(counter: u32, ticks: u64) -> [u8; IV_SIZE] {
     *iv.to_be_bytes().first_chunk().expect("12 of 16 bytes")
 }
 
-/// The session that a key encrypts with, one after the other.
-pub(super) struct Sessions {
-    current: ArcSwapOption<Session>,
-    renewal: Mutex<()>,
-    /// Asked for once; a key is of no use in another process.
-    process: u32,
+/// A session that is held, and counters of it that nobody else has.
+pub(super) struct Turn<'a> {
+    pub session: Ticket<'a, Session>,
+    /// Of the time stamp counter, when the session was seen to go on.
+    ticks: u64,
 }
 
-impl Sessions {
-    /// None yet: the first message makes the first one.
-    pub fn new() -> Sessions {
-        Sessions { current: ArcSwapOption::empty(), renewal: Mutex::new(()), process: std::process::id() }
-    }
-
-    /// A turn in the current session, or in a new one that `make` derives from a fresh salt.
+impl Turn<'_> {
+    /// The IV of a message of its own.
     #[inline]
-    pub fn turn(
+    fn iv(&self) -> [u8; IV_SIZE] {
+        iv(self.session.first as u32, self.ticks)
+    }
+
+    /// The IV of one message of a batch.
+    #[inline]
+    pub fn iv_of(&self, index: u32) -> [u8; IV_SIZE] {
+        iv(self.session.first as u32 + index, platform::timestamp_counter())
+    }
+}
+
+/// The sessions that messages are encrypted in, one after the other.
+///
+/// None at first: the first message begins one.
+#[derive(Default)]
+pub struct Sessions(Ticketed<Session>);
+
+impl Sessions {
+    /// Writes the message for `plaintext` to the front of `out` and returns its size, in the current session or in one
+    /// that it begins. Errors are those of [`super::Key::encrypt`] and of `begin`. On failure `out` is zeroed.
+    #[inline]
+    pub fn encrypt(
         &self,
-        bytes: usize,
-        now: u64,
-        make: impl Fn(&[u8; SALT_SIZE], u64) -> Result<Session>,
-    ) -> Result<Turn> {
-        loop {
-            let session = self.current.load();
-            if let Some(counter) = session.as_ref().and_then(|session| session.take(bytes, now)) {
-                return Ok(Turn { session, counter });
-            }
-            self.renew(&session, || make(&fresh_salt(self.process)?, now))?;
+        plaintext: &[u8],
+        aad: &[u8],
+        out: &mut [u8],
+        begin: impl Fn() -> Result<Session>,
+    ) -> Result<usize> {
+        let outcome = self.take(1, plaintext.len() as u64, begin).and_then(|turn| {
+            let place = turn.session.place(plaintext, aad, out)?;
+            let size = place.len();
+            turn.session.write(&turn.iv(), plaintext, aad, place)?;
+            Ok(size)
+        });
+        if outcome.is_err() {
+            out.fill(0);
         }
+        outcome
     }
 
-    /// A turn with `count` counters in a row, which are all of one session.
-    pub fn turn_many(
+    /// Counters for that many messages, with so many bytes in all, of one session.
+    #[inline]
+    pub(super) fn take(&self, messages: u64, bytes: u64, begin: impl Fn() -> Result<Session>) -> Result<Turn<'_>> {
+        self.take_at(messages + bytes / UNIT, platform::timestamp_counter(), platform::coarse_now, begin)
+    }
+
+    #[inline]
+    fn take_at(
         &self,
-        (count, bytes): (u64, u64),
-        now: u64,
-        make: impl Fn(&[u8; SALT_SIZE], u64) -> Result<Session>,
-    ) -> Result<Turn> {
+        counters: u64,
+        ticks: u64,
+        now: impl Fn() -> u64,
+        begin: impl Fn() -> Result<Session>,
+    ) -> Result<Turn<'_>> {
         loop {
-            let session = self.current.load();
-            if let Some(counter) = session.as_ref().and_then(|session| session.take_many(count, bytes, now)) {
-                return Ok(Turn { session, counter });
-            }
-            self.renew(&session, || make(&fresh_salt(self.process)?, now))?;
+            let seen = match self.0.draw(counters) {
+                Some(session) if has(session.first, counters) && session.goes_on(ticks, &now) => {
+                    return Ok(Turn { session, ticks });
+                }
+                seen => seen,
+            };
+            self.0.replace(seen.as_ref(), &begin)?;
         }
     }
 
-    /// Replaces `over`, unless another thread already has. When it returns, no load finds `over` any more, also
-    /// if no new session could be made.
-    #[cold]
-    fn renew(&self, over: &Option<Arc<Session>>, make: impl FnOnce() -> Result<Session>) -> Result<()> {
-        let _turn = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
-        // `over` is held by the caller, so that its address cannot have been given to a newer session.
-        let is_replaced = match (self.current.load().as_ref(), over) {
-            (Some(current), Some(over)) => !Arc::ptr_eq(current, over),
-            (current, _) => current.is_some(),
-        };
-        if is_replaced {
-            return Ok(());
-        }
-        self.current.store(None);
-        self.current.store(Some(Arc::new(make()?)));
-        Ok(())
+    /// Lets go of the current session. The next message begins another one.
+    pub fn clear(&self) {
+        self.0.clear();
     }
+}
 
-    /// Drops the current session. The next message starts another one.
-    pub fn end(&self) {
-        let _turn = self.renewal.lock().unwrap_or_else(PoisonError::into_inner);
-        self.current.store(None);
-    }
+/// Whether a session has so many counters from `first` on. One that is new has enough for any batch.
+#[inline]
+fn has(first: u64, counters: u64) -> bool {
+    first == 0 || first + counters <= COUNTERS
+}
+
+#[inline]
+pub(super) fn check_length(what: &str, bytes: &[u8]) -> Result<()> {
+    if bytes.len() <= MAX_PLAINTEXT { Ok(()) } else { Err(too_long(what, bytes.len())) }
+}
+
+#[cold]
+fn too_long(what: &str, n: usize) -> Error {
+    let text = format!("{what} of {n} bytes is too long for one message, which takes {MAX_PLAINTEXT}; split it");
+    Error::new(Code::InvalidArgument, text)
+}
+
+/// A child has none of its parent's locked memory: its pages fault when touched.
+#[cold]
+pub(super) fn forked() -> Error {
+    Error::new(Code::Forked, "this key was got before a fork; open a client of its own in the child process")
 }
 
 /// 128 bits that no other session or stream has. Several sources, so that a clone of the machine or a generator that
@@ -212,112 +271,133 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 5_000_000_000;
+    const START: u64 = 1 << 40;
 
-    fn make(salt: &[u8; SALT_SIZE], now: u64) -> Result<Session> {
-        Session::new(&[7; 32], b"a/1", salt, now)
+    fn begin_until(until: u64) -> Result<Session> {
+        Ok(Session { until, ..Session::of(&[7; 32], "a/1", &fresh_salt(1)?)? })
     }
 
-    fn salt(turn: &Turn) -> Vec<u8> {
-        turn.session().recipients.clone()
+    fn begin() -> Result<Session> {
+        begin_until(NOW + LIFETIME)
+    }
+
+    /// One that asks the clock.
+    fn take(sessions: &Sessions, counters: u64, now: u64) -> Turn<'_> {
+        static TICKS_SO_FAR: AtomicU64 = AtomicU64::new(START);
+        let ticks = TICKS_SO_FAR.fetch_add(TICKS, Ordering::Relaxed);
+        sessions.take_at(counters, ticks, || now, begin).unwrap()
+    }
+
+    fn of(turn: &Turn<'_>) -> (Vec<u8>, u64) {
+        (turn.session.recipients.clone(), turn.session.first)
     }
 
     #[test]
-    fn a_session_ends_one_second_after_its_creation() {
-        let sessions = Sessions::new();
-        let first = sessions.turn(1, NOW, make).unwrap();
-        let last = sessions.turn(1, NOW + LIFETIME - 1, make).unwrap();
-        let next = sessions.turn(1, NOW + LIFETIME, make).unwrap();
-        assert_eq!((salt(&first), first.counter, last.counter), (salt(&last), 0, 1));
-        assert_ne!(salt(&next), salt(&last));
-        assert_eq!(next.counter, 0);
+    fn a_session_ends_when_its_time_is_over() {
+        let sessions = Sessions::default();
+        let (first, _) = of(&take(&sessions, 1, NOW));
+        assert_eq!(of(&take(&sessions, 1, NOW + LIFETIME - 1)), (first.clone(), 1));
+        let longer = || begin_until(NOW + 2 * LIFETIME);
+        let next = sessions.take_at(1, START - 1, || NOW + LIFETIME, longer).unwrap();
+        assert_eq!(of(&next).1, 0);
+        assert_ne!(of(&next).0, first);
     }
 
     #[test]
-    fn a_clock_read_before_the_session_was_born_does_not_end_it() {
-        let sessions = Sessions::new();
-        let first = sessions.turn(1, NOW, make).unwrap();
-        let second = sessions.turn(1, NOW - 1, make).unwrap();
-        assert_eq!(salt(&first), salt(&second));
+    fn the_clock_is_asked_once_in_so_many_ticks_and_when_they_run_backwards() {
+        let sessions = Sessions::default();
+        let asked = AtomicUsize::new(0);
+        let now = || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            NOW
+        };
+        for (ticks, times) in [(START, 1), (START + TICKS - 1, 1), (START + TICKS, 2), (START, 3), (START + 1, 3)] {
+            sessions.take_at(1, ticks, now, begin).unwrap();
+            assert_eq!(asked.load(Ordering::Relaxed), times, "{ticks}");
+        }
     }
 
     #[test]
     fn a_session_ends_after_its_last_message() {
-        let session = make(&[1; SALT_SIZE], NOW).unwrap();
-        for counter in 0..MAX_MESSAGES as u32 {
-            assert_eq!(session.take(0, NOW), Some(counter));
+        let sessions = Sessions::default();
+        let (first, _) = of(&take(&sessions, 1, NOW));
+        for counter in 1..COUNTERS {
+            assert_eq!(sessions.take_at(1, START, || NOW, begin).unwrap().session.first, counter);
         }
-        assert_eq!(session.take(0, NOW), None);
+        assert_ne!(of(&take(&sessions, 1, NOW)).0, first);
     }
 
     #[test]
     fn a_session_ends_after_its_last_byte() {
-        let session = make(&[1; SALT_SIZE], NOW).unwrap();
-        for counter in 0..64 {
-            assert_eq!(session.take(1 << 30, NOW), Some(counter));
+        let sessions = Sessions::default();
+        let message = 1 + (1 << 30) / UNIT;
+        let (first, _) = of(&take(&sessions, message, NOW));
+        for turn in 1..63 {
+            assert_eq!(of(&take(&sessions, message, NOW)), (first.clone(), turn * message));
         }
-        assert_eq!(session.take(0, NOW), None);
-    }
-
-    #[test]
-    fn counters_only_skip_when_the_bytes_overflow() {
-        let session = make(&[1; SALT_SIZE], NOW).unwrap();
-        let mut last = None;
-        for _ in 0..5000 {
-            let counter = session.take(1 << 30, NOW);
-            assert!(counter.is_none() || counter > last);
-            last = counter.or(last);
-        }
+        assert_ne!(of(&take(&sessions, message, NOW)).0, first);
     }
 
     #[test]
     fn a_batch_takes_its_counters_in_one_go_or_begins_a_session() {
-        let sessions = Sessions::new();
-        let counter = |turn: &Turn| (salt(turn), turn.counter);
-        let first = sessions.turn(1, NOW, make).unwrap();
-        let batch = sessions.turn_many((MAX_MESSAGES - 1, 7), NOW, make).unwrap();
-        assert_eq!(counter(&batch), (salt(&first), 1));
-        let next = sessions.turn_many((1, 7), NOW, make).unwrap();
-        assert_ne!(salt(&next), salt(&first));
-        let whole = sessions.turn_many((MAX_MESSAGES, MAX_BYTES), NOW, make).unwrap();
-        assert_eq!((whole.counter, next.counter), (0, 0));
-        assert_ne!(salt(&whole), salt(&next));
-        let after = sessions.turn(1, NOW, make).unwrap();
-        assert_ne!(salt(&after), salt(&whole));
-        // What does not fit leaves the session as it was for those who hold it.
-        assert_eq!(next.session().take_many(MAX_MESSAGES, 0, NOW), None);
-        assert_eq!(next.session().take(0, NOW), Some(1));
+        let sessions = Sessions::default();
+        let (first, _) = of(&take(&sessions, 1, NOW));
+        assert_eq!(of(&take(&sessions, COUNTERS - 1, NOW)), (first.clone(), 1));
+        let (next, counter) = of(&take(&sessions, 2, NOW));
+        assert_eq!(counter, 0);
+        assert_ne!(next, first);
+        let (whole, counter) = of(&take(&sessions, 2 * COUNTERS, NOW));
+        assert_eq!(counter, 0);
+        assert_ne!(whole, next);
+        assert_ne!(of(&take(&sessions, 1, NOW)).0, whole);
     }
 
     #[test]
     fn a_session_that_cannot_be_replaced_is_not_used_again() {
-        let sessions = Sessions::new();
-        let first = sessions.turn(1, NOW, make).unwrap();
-        let fail = |_: &_, _| Err(Error::new(Code::MemoryExhausted, "none left"));
-        for _ in 0..3 {
-            assert!(sessions.turn(1, NOW + LIFETIME, fail).is_err());
+        let sessions = Sessions::default();
+        let (first, _) = of(&take(&sessions, 1, NOW));
+        let fail = || Err(Error::new(Code::MemoryExhausted, "none left"));
+        for ticks in [1, 2, 3] {
+            assert!(sessions.take_at(1, ticks, || NOW + LIFETIME, fail).is_err());
         }
-        let next = sessions.turn(1, NOW, make).unwrap();
-        assert_ne!(salt(&first), salt(&next));
-        assert_eq!(first.session().spent.0.load(Ordering::Relaxed), MESSAGE + 1);
+        assert_ne!(of(&take(&sessions, 1, NOW)).0, first);
     }
 
     #[test]
-    fn threads_that_find_a_session_over_make_one_new_one() {
-        let sessions = Sessions::new();
-        let made = AtomicUsize::new(0);
+    fn sessions_end_with_their_permit_whoever_holds_them() {
+        let permit = Arc::new(Permit::new());
+        let begin = || Session::begin(&[7; 32], "a/1", &permit);
+        let sessions = Sessions::default();
+        let take = || sessions.take(1, 0, begin).map(|turn| of(&turn).0);
+        let first = take().unwrap();
+        assert_eq!(take().unwrap(), first);
+        permit.end_all();
+        let second = take().unwrap();
+        assert_ne!(second, first);
+        permit.ends_at(0);
+        assert_eq!(take().unwrap_err().code(), Code::KeyState);
+        permit.ends_at(u64::MAX);
+        assert_ne!(take().unwrap(), second);
+    }
+
+    #[test]
+    fn threads_that_find_a_session_over_begin_one_new_one() {
+        let sessions = Sessions::default();
+        let begun = AtomicUsize::new(0);
         let start = std::sync::Barrier::new(8);
+        let counted = || {
+            begun.fetch_add(1, Ordering::Relaxed);
+            begin()
+        };
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     start.wait();
-                    sessions.turn(1, NOW, |salt, now| {
-                        made.fetch_add(1, Ordering::Relaxed);
-                        make(salt, now)
-                    })
+                    sessions.take_at(1, START, || NOW, counted).map(drop)
                 });
             }
         });
-        assert_eq!(made.into_inner(), 1);
+        assert_eq!(begun.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ring::hmac;
 use serde::Serialize;
 
+use super::cbor;
 use super::session::{Session, iv};
-use super::{cbor, key};
 
 pub(super) const KEY_ID: &str = "customer-42/7";
 pub(super) const KEY: [u8; 32] = *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f\
@@ -377,10 +377,10 @@ fn the_code_writes_what_the_specification_says() {
     for n in [0, 5, 7, 8, 239, 240, 65_519, 65_520, 100_000] {
         for aad in [0, 5, 23, 24, 64, 65, 255, 256, 1024, 1025, 70_000] {
             let recipe = Recipe { plaintext: vec![1; n], aad: vec![2; aad], ..Recipe::new() };
-            let session = Session::new(&KEY, KEY_ID.as_bytes(), &SALT, 0).unwrap();
+            let session = Session::of(&KEY, KEY_ID, &SALT).unwrap();
             let expected = join(&recipe.fields());
             let mut out = vec![0; expected.len()];
-            key::write(&session, &iv(COUNTER, TICKS), &recipe.plaintext, &recipe.aad, &mut out).unwrap();
+            session.write(&iv(COUNTER, TICKS), &recipe.plaintext, &recipe.aad, &mut out).unwrap();
             assert!(out == expected, "{n} bytes, {aad} of associated data");
         }
     }

@@ -12,7 +12,7 @@ use super::lookup::{Found, Standing};
 use super::now;
 use crate::envelope::batch::Values;
 use crate::envelope::stream::{Decryptor, Encryptor};
-use crate::envelope::{self, KeyId};
+use crate::envelope::{self, KeyId, Session, Sessions};
 use crate::error::{Code, Error, Result};
 use crate::kmip::State;
 use crate::{config, log};
@@ -26,6 +26,8 @@ pub struct Handle {
     name: String,
     /// Empty at the end.
     current: ArcSwapOption<Version>,
+    /// Of the current version; it begins anew where that changes.
+    sessions: Sessions,
     /// Why it is empty.
     end: AtomicU8,
 }
@@ -55,7 +57,7 @@ pub struct Version {
     /// The dates between which it encrypts, in seconds since 1970.
     activates: AtomicI64,
     deactivates: AtomicI64,
-    /// Until when, on the same clock, the state, its dates and `max_stale` allow it: all that a message has to compare.
+    /// Until when, on the same clock, the state, its dates and `max_stale` allow it.
     encrypts_until: AtomicU64,
     decrypts_until: AtomicU64,
     /// When the cache last gave it out, on the same clock.
@@ -85,6 +87,7 @@ impl Key {
         Key(Arc::new(Handle {
             name,
             current: ArcSwapOption::new(Some(version)),
+            sessions: Sessions::default(),
             end: AtomicU8::new(End::Closed as u8),
         }))
     }
@@ -107,11 +110,7 @@ impl Key {
     ///
     /// Errors: `BufferTooSmall`, `InvalidArgument` (too large), `KeyState`, `KeyStale`, `Closed`, `Forked`.
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let current = self.0.current.load();
-        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        let now = now();
-        version.may_encrypt(now)?;
-        version.key.encrypt_at(now, plaintext, aad, out)
+        self.0.sessions.encrypt(plaintext, aad, out, || self.0.begin_session())
     }
 
     /// Writes the plaintext of `message` to the front of `out` and returns its size. Does not block.
@@ -186,14 +185,38 @@ impl Handle {
         self.current.load_full()
     }
 
+    /// The session that the next messages are encrypted in, or why there is none. What state, dates and `max_stale` allow
+    /// is compared here, and no session outlasts it.
+    #[cold]
+    fn begin_session(&self) -> Result<Session> {
+        loop {
+            let current = self.current.load();
+            let version = current.as_ref().ok_or_else(|| self.gone())?;
+            version.may_encrypt(now())?;
+            let session = version.key.begin_session()?;
+            // Otherwise it may have begun after the sessions of its version were ended.
+            if self.current.load().as_ref().is_some_and(|still| Arc::ptr_eq(still, version)) {
+                return Ok(session);
+            }
+        }
+    }
+
     pub(super) fn follow(&self, version: Arc<Version>) {
-        self.current.store(Some(version));
+        self.change(Some(version));
     }
 
     /// Lets go of the key for good.
     pub(super) fn end(&self, why: End) {
         self.end.store(why as u8, Ordering::Release);
-        self.current.store(None);
+        self.change(None);
+    }
+
+    /// No session of the version before it goes on.
+    fn change(&self, version: Option<Arc<Version>>) {
+        if let Some(before) = self.current.swap(version) {
+            before.key.end_sessions();
+        }
+        self.sessions.clear();
     }
 
     /// Why there is no current version.
@@ -286,6 +309,7 @@ impl Version {
         self.verified.store(now, Ordering::Relaxed);
         let encrypts_until = if state == State::Active { stale.min(now.saturating_add(standing.left())) } else { 0 };
         self.encrypts_until.store(encrypts_until, Ordering::Relaxed);
+        self.key.end_sessions_at(encrypts_until);
         let is_allowed = state == State::Compromised && self.rules.allow_compromised;
         let decrypts = matches!(state, State::Active | State::Deactivated) || is_allowed;
         self.decrypts_until.store(if decrypts { stale } else { 0 }, Ordering::Relaxed);

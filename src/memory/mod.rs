@@ -8,6 +8,7 @@ pub mod copy;
 mod pages;
 pub mod scrub;
 pub mod slot;
+pub mod ticket;
 
 // Only the C library may choose how its process allocates; the tests choose it to be tested.
 #[cfg(any(test, feature = "c-library"))]
