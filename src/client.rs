@@ -441,6 +441,7 @@ impl Parts {
             drop(self.woken.wait_timeout_while(waiting, pause, still_open));
             if !self.closed.load(Ordering::Acquire) {
                 let _ = catch_unwind(AssertUnwindSafe(|| self.look_after_configuration()));
+                self.cluster.tidy();
                 // A fault with one key must not let all others go stale. The panic hook has told of it.
                 let _ = catch_unwind(AssertUnwindSafe(|| self.keys.refresh_due()));
             }

@@ -131,6 +131,13 @@ pub fn processor_random() -> Option<u64> {
     None
 }
 
+/// Takes what a socket has received, without waiting for more: an error of kind `WouldBlock` where there is nothing.
+pub fn receive_now(socket: &std::net::TcpStream, out: &mut [u8]) -> std::io::Result<usize> {
+    // SAFETY: the descriptor is open for the borrow's life and `out` is valid for writes of its length.
+    let n = unsafe { libc::recv(socket.as_raw_fd(), out.as_mut_ptr().cast(), out.len(), libc::MSG_DONTWAIT) };
+    if n < 0 { Err(std::io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
 /// Sends pending acknowledgements at once. Best effort: the kernel may forget it after a while.
 ///
 /// Without it the first reply of a server that leaves Nagle's algorithm on comes 40 ms late.

@@ -4,8 +4,9 @@
 mod fake_server;
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystead::Code;
 use keystead::config::{Fingerprint, Trust};
@@ -80,6 +81,41 @@ fn every_address_of_a_name_is_tried() {
     // Where the name has an IPv6 address, nobody listens there.
     let local = client(&authority, authority.issue(&Certificate::CLIENT), "localhost", server.address.port());
     fetch(&Connector::new(&local).unwrap()).map_err(|failure| failure.error).map(drop).unwrap();
+}
+
+#[test]
+fn an_address_that_says_nothing_leaves_time_for_the_next_and_is_not_tried_again() {
+    let authority = Authority::new("Keystead test CA");
+    let named = Certificate { name: "localhost", ..Certificate::SERVER };
+    let (server, _) = guarded(&authority, &named, authority.issue(&Certificate::CLIENT), BOTH[1]);
+    let silent = TcpListener::bind(("127.0.0.2", server.address.port())).unwrap();
+    let config = client(&authority, authority.issue(&Certificate::CLIENT), "localhost", server.address.port());
+    let both = |_: &str, port| Ok(vec![([127, 0, 0, 2], port).into(), ([127, 0, 0, 1], port).into()]);
+    let connector = Connector::new(&config).unwrap().resolving_by(both);
+    let start = Instant::now();
+    fetch(&connector).map_err(|failure| failure.error).map(drop).unwrap();
+    assert!(start.elapsed() >= DEADLINE / 2, "the silent address was not tried");
+    drop(silent.accept().unwrap());
+    fetch(&connector).map_err(|failure| failure.error).map(drop).unwrap();
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_err(), "it was tried again before the one that serves");
+}
+
+#[test]
+fn a_server_knows_us_again_by_a_ticket_of_tls_1_3_and_never_by_one_of_1_2() {
+    let authority = Authority::new("Keystead test CA");
+    for (versions, is_known) in BOTH.into_iter().zip([false, true]) {
+        let (_server, connector) =
+            guarded(&authority, &Certificate::SERVER, authority.issue(&Certificate::CLIENT), versions);
+        for resumed in [false, is_known, is_known] {
+            let deadline = Deadline::after(DEADLINE);
+            let mut connection = connector.connect(deadline).map_err(|failure| failure.error).unwrap();
+            assert_eq!(connection.is_resumed(), resumed);
+            connection.call(&Get { id: "key-1" }, deadline).map_err(|failure| failure.error).map(drop).unwrap();
+        }
+        connector.forget_sessions();
+        assert!(!connector.connect(Deadline::after(DEADLINE)).map_err(|failure| failure.error).unwrap().is_resumed());
+    }
 }
 
 #[test]

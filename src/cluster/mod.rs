@@ -10,6 +10,7 @@ mod capabilities;
 mod failover;
 mod health;
 mod journal;
+mod pool;
 mod server;
 
 use std::sync::Arc;
@@ -191,6 +192,11 @@ impl Cluster {
                 scope.spawn(move || self.call_on(index, &DiscoverVersions, Subject::default(), deadline));
             }
         });
+    }
+
+    /// Closes connections that nobody has used for long.
+    pub fn tidy(&self) {
+        self.members.load().known.iter().for_each(|server| server.tidy());
     }
 
     /// Closes every warm connection.

@@ -7,28 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::health::{Change, Health, State};
+use super::pool::{self, Pool};
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Operation, Version};
 
-/// Servers close idle connections after 30 s to 3 min, often silently.
-const IDLE_LIMIT: Duration = Duration::from_secs(25);
 /// A connection that was silent for so long may have been forgotten by a firewall, which tells nobody.
 const DOUBTFUL: Duration = Duration::from_secs(1);
-/// Connections kept warm for the next calls.
-const WARM_LIMIT: usize = 16;
-
 pub struct Server {
     connector: Connector,
     config: config::Server,
     policy: Policy,
-    idle: Mutex<Vec<Idle>>,
+    pool: Pool,
     health: Mutex<Health>,
-}
-
-struct Idle {
-    connection: Connection,
-    since: Instant,
 }
 
 /// What one exchange with one server brought.
@@ -46,7 +37,7 @@ impl Server {
             connector: Connector::new(config)?,
             config: config.clone(),
             policy,
-            idle: Mutex::default(),
+            pool: Pool::default(),
             health: Mutex::default(),
         })
     }
@@ -113,8 +104,12 @@ impl Server {
     ) -> Exchange<Vec<std::result::Result<O::Answer, Failure>>> {
         let start = Instant::now();
         let (mut address, mut version) = (None, None);
+        let place = self.pool.enter(deadline);
         let result = loop {
-            let warm = self.take_warm();
+            if place.is_none() {
+                break Err(self.crowded());
+            }
+            let warm = self.pool.warm();
             let was_warm = warm.is_some();
             let is_doubtful = repeatable && warm.as_ref().is_some_and(|warm| warm.since.elapsed() > DOUBTFUL);
             // Leaves time for a new connection.
@@ -129,12 +124,12 @@ impl Server {
             (address, version) = (Some(connection.peer()), Some(connection.version()));
             match connection.call_all(operations, turn) {
                 Ok(answers) => {
-                    self.keep_warm(connection);
+                    self.pool.keep(connection);
                     break Ok(answers);
                 }
                 Err(failure) if was_warm && may_repeat(&failure, repeatable, is_doubtful) && !deadline.is_past() => {
                     // What ended this one has ended the others too, most likely.
-                    self.close();
+                    self.pool.close();
                 }
                 Err(failure) => break Err(failure),
             }
@@ -144,9 +139,15 @@ impl Server {
         Exchange { result, address, version, duration, change }
     }
 
-    /// Closes the warm connections.
+    /// Closes connections that nobody has used for long.
+    pub fn tidy(&self) {
+        self.pool.tidy();
+    }
+
+    /// Closes the warm connections, and forgets what would make new ones easier.
     pub fn close(&self) {
-        lock(&self.idle).clear();
+        self.pool.close();
+        self.connector.forget_sessions();
     }
 
     fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
@@ -163,22 +164,14 @@ impl Server {
         Ok(connection)
     }
 
-    fn take_warm(&self) -> Option<Idle> {
-        let mut idle = lock(&self.idle);
-        idle.retain(|idle| idle.since.elapsed() < IDLE_LIMIT);
-        while let Some(mut candidate) = idle.pop() {
-            if candidate.connection.is_usable() {
-                return Some(candidate);
-            }
-        }
-        None
-    }
-
-    fn keep_warm(&self, connection: Connection) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < WARM_LIMIT {
-            idle.push(Idle { connection, since: Instant::now() });
-        }
+    fn crowded(&self) -> Failure {
+        let message = format!(
+            "all {} connections to key server {} were in use until the deadline; check the server's load, or allow more \
+             in failover.deadline",
+            pool::LIMIT,
+            self.name()
+        );
+        Failure::new(Error::new(Code::Deadline, message), None)
     }
 
     fn learn(
@@ -211,6 +204,6 @@ fn half_way(deadline: Deadline) -> Deadline {
 }
 
 /// The state behind these locks is valid between any two statements, so a panic elsewhere is no reason to stop.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -13,10 +13,11 @@ use zeroize::Zeroizing;
 use super::buffer::Buffer;
 use super::deadline::Deadline;
 use super::diagnosis::{self, Peer, Phase};
-use super::dial;
+use super::dial::{self, Find, Resolver};
 use super::failure::Failure;
 use super::message::{self, Credential, Head, Outcome};
 use super::operation::{DiscoverVersions, Operation};
+use super::resumption::Tickets;
 use super::tls::{self, Session, Trouble};
 use super::ttlv::Writer;
 use super::values::{ResultReason, Version};
@@ -32,10 +33,12 @@ type Outcomes<T> = Vec<std::result::Result<T, Failure>>;
 
 /// Opens connections to one configured server, and remembers the protocol version they agreed on.
 pub struct Connector {
-    host: String,
-    port: u16,
     server: Arc<str>,
+    resolver: Resolver,
+    /// Where it was reached last: the addresses of a name need not be tried in vain each time.
+    reached: Mutex<Option<SocketAddr>>,
     rules: Arc<ClientConfig>,
+    tickets: Arc<Tickets>,
     name: ServerName<'static>,
     credential: Option<Arc<Credential>>,
     agreed: Arc<AgreedVersion>,
@@ -57,15 +60,22 @@ impl Connector {
             let password = server.password.as_ref().map(|password| Zeroizing::new(password.expose().to_owned()));
             Arc::new(Credential { user: user.clone(), password })
         });
+        let tickets = Arc::new(Tickets::default());
         Ok(Connector {
-            host: host.to_owned(),
-            port: server.port,
             server: label.into(),
-            rules: tls::rules(&server.tls)?,
+            resolver: Resolver::new(host, server.port),
+            reached: Mutex::new(None),
+            rules: tls::rules(&server.tls, tickets.clone())?,
+            tickets,
             name,
             credential,
             agreed: Arc::new(AgreedVersion::new(server.kmip_minor)),
         })
+    }
+
+    /// Looks the server's name up in another way than the system's.
+    pub fn resolving_by(self, find: Find) -> Connector {
+        Connector { resolver: self.resolver.by(find), ..self }
     }
 
     /// `host:port` as configured.
@@ -76,11 +86,16 @@ impl Connector {
     /// Resolves the name, tries each of its addresses, shakes hands and, the first time and unless
     /// one is configured, agrees on a protocol version. Blocks until the deadline at most. `request_sent` is false in every failure.
     pub fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
-        let addresses = dial::resolve(&self.host, self.port, deadline).map_err(|trouble| self.unresolved(&trouble))?;
+        let mut addresses = self.resolver.resolve(deadline).map_err(|trouble| self.unresolved(&trouble))?;
+        let last = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        addresses.sort_by_key(|address| Some(*address) != last);
         let mut failures = Vec::new();
         for (tried, address) in addresses.iter().enumerate() {
-            match self.open(*address, addresses.len() - tried - 1, deadline) {
-                Ok(connection) => return Ok(connection),
+            match self.open(*address, deadline.share(addresses.len() - tried)) {
+                Ok(connection) => {
+                    *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(*address);
+                    return Ok(connection);
+                }
                 Err(failure) if !failure.code().is_transport() => return Err(failure),
                 Err(failure) => failures.push(failure),
             }
@@ -91,12 +106,18 @@ impl Connector {
         Err(most_telling(failures))
     }
 
-    fn open(&self, address: SocketAddr, others: usize, deadline: Deadline) -> std::result::Result<Connection, Failure> {
+    /// Wipes what servers would know us again by.
+    pub fn forget_sessions(&self) {
+        self.tickets.clear();
+    }
+
+    fn open(&self, address: SocketAddr, deadline: Deadline) -> std::result::Result<Connection, Failure> {
         let peer = Peer { server: self.server.clone(), address };
         let fail = |phase, trouble| Failure::new(diagnosis::explain(&peer, phase, &trouble), Some(address));
-        let socket = dial::connect(address, others, deadline).map_err(|trouble| fail(Phase::Connecting, trouble))?;
+        let socket = dial::connect(address, deadline).map_err(|trouble| fail(Phase::Connecting, trouble))?;
         let local = socket.local_addr().map_err(|error| fail(Phase::Connecting, Trouble::Socket(error)))?;
         let session = Session::open(socket, self.rules.clone(), self.name.clone(), deadline)
+            .inspect_err(|_| self.tickets.clear())
             .map_err(|trouble| fail(Phase::Handshake, trouble))?;
         let mut connection = Connection {
             peer,
@@ -210,6 +231,11 @@ impl Connection {
     /// The protocol version that was agreed on.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Whether the server knew us again from an earlier connection, which halves the cost of a new one.
+    pub fn is_resumed(&self) -> bool {
+        self.session.is_resumed()
     }
 
     /// Whether the connection still stands, as far as can be told without asking the server: servers close

@@ -31,6 +31,14 @@ impl Deadline {
         self.0.checked_duration_since(now).filter(|left| !left.is_zero())
     }
 
+    /// The deadline of the first of so many attempts, which leaves as much time to each of the others.
+    pub fn share(self, attempts: usize) -> Deadline {
+        match attempts {
+            0 | 1 => self,
+            _ => self.min(Deadline::after(self.remaining().unwrap_or_default() / attempts as u32)),
+        }
+    }
+
     pub fn is_past(self) -> bool {
         self.remaining().is_none()
     }

@@ -19,6 +19,7 @@ mod dial;
 pub mod failure;
 pub mod message;
 pub mod operation;
+mod resumption;
 pub mod tags;
 mod tls;
 pub mod ttlv;

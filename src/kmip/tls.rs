@@ -6,16 +6,18 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
+use rustls::client::{ClientConnectionData, Resumption, Tls12Resumption, UnbufferedClientConnection};
 use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, ReadTraffic, UnbufferedStatus};
-use rustls::{ClientConfig, crypto};
+use rustls::{ClientConfig, HandshakeKind, crypto};
 use rustls_pki_types::ServerName;
 
 use super::buffer::{Buffer, Full};
 use super::certificate::Verifier;
 use super::deadline::Deadline;
+use super::resumption::Tickets;
 use crate::config;
 use crate::error::{Code, Error, Result};
 use crate::platform;
@@ -26,6 +28,8 @@ const RECORD: usize = 17 << 10;
 const INCOMING_LIMIT: usize = 128 << 10;
 /// Requests and handshake messages are small.
 const OUTGOING_LIMIT: usize = 256 << 10;
+/// A waiting socket wakes up so often to look at the deadline: one time limit serves many waits, and costs one system call.
+const WAKE: Duration = Duration::from_secs(1);
 
 /// Why bytes could not be exchanged.
 #[derive(Debug)]
@@ -53,11 +57,9 @@ impl From<Full> for Trouble {
     }
 }
 
-/// The rules of every connection to one server: TLS 1.2 or 1.3, the configured CAs or fingerprints, our certificate.
-///
-/// Sessions are not resumed: their secrets would have to be kept, and pooled connections make new
-/// handshakes rare.
-pub fn rules(tls: &config::Tls) -> Result<Arc<ClientConfig>> {
+/// The rules of every connection to one server: TLS 1.2 or 1.3, the configured CAs or fingerprints, our certificate, and
+/// the tickets that the server gave us.
+pub fn rules(tls: &config::Tls, tickets: Arc<Tickets>) -> Result<Arc<ClientConfig>> {
     let unusable = |error: &dyn std::fmt::Display| {
         let message =
             format!("the configured CA certificates cannot be used for TLS: {error}; check tls.ca_certificate");
@@ -71,7 +73,7 @@ pub fn rules(tls: &config::Tls) -> Result<Arc<ClientConfig>> {
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(tls.identity.clone())));
-    rules.resumption = Resumption::disabled();
+    rules.resumption = Resumption::store(tickets).tls12_resumption(Tls12Resumption::Disabled);
     Ok(Arc::new(rules))
 }
 
@@ -84,6 +86,11 @@ pub struct Session {
     /// Records to be sent.
     outgoing: Buffer,
     heard: bool,
+    /// Something came since we sent something, and was not enough.
+    wants_more: bool,
+    /// The time limits that the socket has.
+    read_limit: Duration,
+    write_limit: Duration,
     /// The engine gave up; it must not be fed again.
     failed: bool,
 }
@@ -111,6 +118,9 @@ impl Session {
             incoming: Buffer::new(RECORD, INCOMING_LIMIT),
             outgoing: Buffer::new(4 << 10, OUTGOING_LIMIT),
             heard: false,
+            wants_more: false,
+            read_limit: Duration::ZERO,
+            write_limit: Duration::ZERO,
             failed: false,
         };
         // Before the handshake is done no plaintext can come.
@@ -125,6 +135,11 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Whether the server knew us again, from an earlier connection.
+    pub fn is_resumed(&self) -> bool {
+        self.engine.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Sends a request. `sent` becomes true once a byte of it may have left.
@@ -160,16 +175,13 @@ impl Session {
     }
 
     fn look(&mut self) -> std::result::Result<bool, Trouble> {
-        self.socket.set_nonblocking(true).map_err(Trouble::Socket)?;
-        let read = self.read();
-        self.socket.set_nonblocking(false).map_err(Trouble::Socket)?;
-        match read {
-            Ok(_) => {}
-            Err(Trouble::Socket(error)) if is_pause(&error) => return Ok(true),
-            Err(trouble) => return Err(trouble),
+        let received = platform::receive_now(&self.socket, self.incoming.spare(1)?);
+        match received {
+            Err(error) if is_pause(&error) => return Ok(true),
+            received => self.take_in(received)?,
         }
         // Session tickets and key updates are no reason to part; data that nobody asked for is.
-        self.settle(Deadline::after(std::time::Duration::from_millis(100)))?;
+        self.settle(Deadline::after(Duration::from_millis(100)))?;
         Ok(true)
     }
 
@@ -194,7 +206,7 @@ impl Session {
     }
 
     fn step(&mut self, deadline: Deadline, plain: &mut Buffer) -> std::result::Result<Step, Trouble> {
-        let Session { engine, incoming, outgoing, socket, .. } = self;
+        let Session { engine, incoming, outgoing, socket, write_limit, wants_more, .. } = self;
         let UnbufferedStatus { mut discard, state } = engine.process_tls_records(incoming.filled_mut());
         let step = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -206,7 +218,8 @@ impl Session {
                 put(outgoing, |room| data.encode(room).map_err(room_to_encode)).map(|()| Step::Progress)
             }
             Ok(ConnectionState::TransmitTlsData(data)) => {
-                let written = write_all(socket, outgoing.filled(), deadline);
+                let written = write_all(socket, outgoing.filled(), deadline, write_limit);
+                *wants_more = false;
                 outgoing.clear();
                 data.done();
                 written.map(|()| Step::Progress)
@@ -232,12 +245,12 @@ impl Session {
     /// Tells the peer why the engine gave up: the alert is the one thing it still has to say, and comes
     /// before it would look at its input again. Best effort.
     fn send_alert(&mut self, deadline: Deadline) {
-        let Session { engine, incoming, outgoing, socket, .. } = self;
+        let Session { engine, incoming, outgoing, socket, write_limit, .. } = self;
         if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut data)), .. } =
             engine.process_tls_records(incoming.filled_mut())
             && put(outgoing, |room| data.encode(room).map_err(room_to_encode)).is_ok()
         {
-            let _ = write_all(socket, outgoing.filled(), deadline);
+            let _ = write_all(socket, outgoing.filled(), deadline, write_limit);
         }
         outgoing.clear();
     }
@@ -257,7 +270,8 @@ impl Session {
     }
 
     fn flush(&mut self, deadline: Deadline) -> std::result::Result<(), Trouble> {
-        let written = write_all(&mut self.socket, self.outgoing.filled(), deadline);
+        let written = write_all(&mut self.socket, self.outgoing.filled(), deadline, &mut self.write_limit);
+        self.wants_more = false;
         self.outgoing.clear();
         written
     }
@@ -265,7 +279,7 @@ impl Session {
     /// What the peer said before it closed, if it was an alert.
     fn last_words(&mut self) -> Option<Trouble> {
         let mut plain = Buffer::new(0, RECORD);
-        let moment = Deadline::after(std::time::Duration::from_millis(50));
+        let moment = Deadline::after(Duration::from_millis(50));
         match self.receive(&mut plain, moment) {
             Err(alert @ Trouble::Tls(rustls::Error::AlertReceived(_))) => Some(alert),
             _ => None,
@@ -276,18 +290,23 @@ impl Session {
     fn fill(&mut self, deadline: Deadline) -> std::result::Result<(), Trouble> {
         loop {
             let left = deadline.remaining().ok_or(Trouble::Deadline)?;
-            self.socket.set_read_timeout(Some(left)).map_err(Trouble::Socket)?;
-            platform::acknowledge_quickly(&self.socket);
-            match self.read() {
+            limit(&mut self.read_limit, left, |limit| self.socket.set_read_timeout(limit))?;
+            if self.wants_more {
+                // The server may hold back the rest until it knows that the beginning has arrived.
+                platform::acknowledge_quickly(&self.socket);
+            }
+            match self.socket.read(self.incoming.spare(1)?) {
                 // A socket's time limit shows as an operation that would block; a signal starts it anew.
-                Err(Trouble::Socket(error)) if is_pause(&error) => {}
-                read => return read,
+                Err(error) if is_pause(&error) => {}
+                received => return self.take_in(received),
             }
         }
     }
 
-    fn read(&mut self) -> std::result::Result<(), Trouble> {
-        match self.socket.read(self.incoming.spare(1)?) {
+    /// Judges what a read brought, which lies in the spare room of `incoming`.
+    fn take_in(&mut self, received: io::Result<usize>) -> std::result::Result<(), Trouble> {
+        self.wants_more = true;
+        match received {
             Ok(0) => return Err(Trouble::Closed),
             Ok(count) => self.incoming.advance(count),
             Err(error) => return Err(Trouble::Socket(error)),
@@ -319,10 +338,29 @@ fn is_pause(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
 }
 
-fn write_all(socket: &mut TcpStream, mut bytes: &[u8], deadline: Deadline) -> std::result::Result<(), Trouble> {
+/// Gives a socket a time limit that ends with the deadline, or a little earlier: whoever waits then looks again.
+fn limit(
+    current: &mut Duration,
+    left: Duration,
+    set: impl FnOnce(Option<Duration>) -> io::Result<()>,
+) -> std::result::Result<(), Trouble> {
+    let wanted = left.min(WAKE);
+    if *current > wanted || *current < wanted / 2 {
+        set(Some(wanted)).map_err(Trouble::Socket)?;
+        *current = wanted;
+    }
+    Ok(())
+}
+
+fn write_all(
+    socket: &mut TcpStream,
+    mut bytes: &[u8],
+    deadline: Deadline,
+    write_limit: &mut Duration,
+) -> std::result::Result<(), Trouble> {
     while !bytes.is_empty() {
         let left = deadline.remaining().ok_or(Trouble::Deadline)?;
-        socket.set_write_timeout(Some(left)).map_err(Trouble::Socket)?;
+        limit(write_limit, left, |limit| socket.set_write_timeout(limit))?;
         match socket.write(bytes) {
             Ok(0) => return Err(Trouble::Closed),
             Ok(count) => bytes = &bytes[count..],

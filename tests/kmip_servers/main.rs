@@ -91,6 +91,27 @@ fn a_key_is_made_found_activated_fetched_and_destroyed() {
 }
 
 #[test]
+fn a_real_server_knows_us_again_and_one_that_was_restarted_serves_all_the_same() {
+    if !Kind::Go.is_there() {
+        return;
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 1);
+    let (config, _) = config::load(&servers.config).unwrap();
+    let connector = Connector::new(&config.servers[0]).unwrap();
+    let resumes = |expected| {
+        let mut connection = connector.connect(soon()).map_err(Error::from).unwrap();
+        assert_eq!(connection.is_resumed(), expected);
+        connection.call(&Locate::default(), soon()).map_err(Error::from).unwrap();
+    };
+    resumes(false);
+    resumes(true);
+    servers.kill("primary");
+    servers.restart("primary");
+    resumes(false);
+    resumes(true);
+}
+
+#[test]
 fn several_operations_travel_in_one_request() {
     let servers = KeyServers::start(1);
     let mut connection = connect(&servers);
