@@ -13,6 +13,9 @@ use crate::kmip::{Deadline, Failure};
 /// While another server remains to be tried, one that is silent may hold a call no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Between two rounds that wait for an object to arrive.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// The passing of time.
 pub(super) trait Clock {
     fn now(&self) -> Instant;
@@ -51,6 +54,10 @@ pub(super) struct Terms<'a> {
     pub deadline: Deadline,
     /// Whether doing it twice is as good as once.
     pub is_repeatable: bool,
+    /// Whether it changes nothing, so that a refusal that may mean "not found" is no reason to stop.
+    pub is_read: bool,
+    /// Whether the object was seen, so that a server that does not know it lags.
+    pub is_of_known_object: bool,
 }
 
 /// How a call ended.
@@ -80,19 +87,38 @@ pub(super) fn run<S: Servers>(
     servers: &S,
 ) -> (End<S::Answer>, Vec<(usize, Failure)>) {
     let mut failed = Vec::new();
-    for round in 0..terms.failover.rounds.max(1) {
-        if let Some(end) = go_round(terms, clock, servers, &mut failed) {
-            return (end, failed);
+    let mut absent = None;
+    let mut rounds = 0;
+    loop {
+        rounds += 1;
+        match go_round(terms, clock, servers, &mut failed) {
+            Some(End::Absent(server, answer)) => {
+                let (_, since, _) = absent.get_or_insert((server, clock.now(), answer));
+                if !may_still_arrive(terms, clock.now(), *since, &failed) {
+                    break;
+                }
+                clock.sleep(terms.failover.delay.max(SHORTEST_PAUSE).min(terms.failover.replication_delay));
+            }
+            Some(end) => return (end, failed),
+            None if absent.is_some() => break,
+            None if terms.deadline.remaining_at(clock.now()).is_none() => {
+                return (End::Unserved("the deadline passed"), failed);
+            }
+            None if failed.iter().all(|(_, failure)| is_fault_of_trust(failure.code())) => {
+                return (End::Unserved("none can be trusted, or none trusts us,"), failed);
+            }
+            None if rounds >= terms.failover.rounds => return (End::Unserved("every round failed"), failed),
+            None => ::log::debug!("round {rounds} over all key servers brought no answer"),
         }
-        if terms.deadline.remaining_at(clock.now()).is_none() {
-            return (End::Unserved("the deadline passed"), failed);
-        }
-        if failed.iter().all(|(_, failure)| is_fault_of_trust(failure.code())) {
-            return (End::Unserved("none can be trusted, or none trusts us,"), failed);
-        }
-        ::log::debug!("round {round} over all key servers brought no answer");
     }
-    (End::Unserved("every round failed"), failed)
+    let (server, _, answer) = absent.expect("the loop ends with it");
+    (End::Absent(server, answer), failed)
+}
+
+/// Whether an object that nobody knows who could be asked may be on its way from a server that could not.
+fn may_still_arrive(terms: &Terms<'_>, now: Instant, since: Instant, failed: &[(usize, Failure)]) -> bool {
+    let is_in_time = now - since < terms.failover.replication_delay && terms.deadline.remaining_at(now).is_some();
+    terms.is_of_known_object && !failed.is_empty() && is_in_time
 }
 
 /// `None` if no server answered, or the deadline passed.
@@ -118,7 +144,7 @@ fn go_round<S: Servers>(
                 absent.get_or_insert(End::Absent(server, Ok(answer)));
             }
             Ok(answer) => return Some(End::Found(server, answer)),
-            Err(failure) if failure.code() == Code::KeyNotFound => {
+            Err(failure) if failure.code() == Code::KeyNotFound || terms.is_read && failure.may_mean_not_found() => {
                 absent.get_or_insert(End::Absent(server, Err(failure.error)));
             }
             Err(failure) if !failure.code().is_transport() => return Some(End::Refused(failure.error)),

@@ -32,6 +32,9 @@ pub trait Audited: Operation {
     const EVENT: &'static str;
     /// Whether doing it twice is as good as once, so that a lost reply is no reason to stop.
     const REPEATABLE: bool;
+    /// Whether it changes nothing, so that any server may be asked, and another one where the first only seems not to know
+    /// the object.
+    const IS_READ: bool = false;
 
     /// The server's unique identifier of the object, asked for or answered.
     fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str;
@@ -44,6 +47,11 @@ pub trait Audited: Operation {
     /// Which key the object is, where the answer tells it.
     fn key(_answer: &Self::Answer) -> Option<KeyId> {
         None
+    }
+
+    /// Whether it names one object that somebody has seen, so that a server that does not know it lags.
+    fn is_of_known_object(&self) -> bool {
+        false
     }
 
     /// Whether a successful answer means that there is no such object.
@@ -71,6 +79,10 @@ impl Audited for Create<'_> {
 impl Audited for Get<'_> {
     const EVENT: &'static str = catalogue::KMIP_GET;
     const REPEATABLE: bool = true;
+    const IS_READ: bool = true;
+    fn is_of_known_object(&self) -> bool {
+        true
+    }
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id
     }
@@ -79,6 +91,10 @@ impl Audited for Get<'_> {
 impl Audited for Locate<'_> {
     const EVENT: &'static str = catalogue::KMIP_LOCATE;
     const REPEATABLE: bool = true;
+    const IS_READ: bool = true;
+    fn is_of_known_object(&self) -> bool {
+        self.name.is_some()
+    }
     fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
         answer.and_then(|ids| ids.first()).map_or("", |id| id)
     }
@@ -90,6 +106,10 @@ impl Audited for Locate<'_> {
 impl Audited for GetAttributes<'_> {
     const EVENT: &'static str = catalogue::KMIP_GET_ATTRIBUTES;
     const REPEATABLE: bool = true;
+    const IS_READ: bool = true;
+    fn is_of_known_object(&self) -> bool {
+        true
+    }
     fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
         self.id
     }

@@ -14,6 +14,7 @@ mod pool;
 mod server;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -22,7 +23,7 @@ pub use health::{Health, State};
 pub use journal::{Audited, Journal, Subject};
 pub use server::Server;
 
-use crate::config::{Config, Failover, Policy};
+use crate::config::{Config, Failover, Policy, Reads};
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::{Deadline, DiscoverVersions, Failure};
 use crate::log::{Severity, catalogue};
@@ -38,6 +39,8 @@ pub struct Cluster {
     members: ArcSwap<Members>,
     policy: Policy,
     journal: Journal,
+    /// Counts reads that go to one server after the other.
+    reads: AtomicUsize,
 }
 
 /// What a reload replaces.
@@ -78,7 +81,7 @@ impl Cluster {
     pub fn new(config: &Config, journal: Journal) -> Result<Cluster> {
         let members = Members { known: Vec::new(), order: Vec::new(), failover: config.failover };
         let members = ArcSwap::from_pointee(members.replaced(config, config.policy)?);
-        Ok(Cluster { members, policy: config.policy, journal })
+        Ok(Cluster { members, policy: config.policy, journal, reads: AtomicUsize::new(0) })
     }
 
     /// Takes up the servers and the failover rules of a configuration. Calls under way end as they began; a connection
@@ -133,7 +136,13 @@ impl Cluster {
         deadline: Deadline,
     ) -> std::result::Result<Answered<O::Answer>, Unserved> {
         let members = self.members.load_full();
-        let terms = Terms { failover: &members.failover, deadline, is_repeatable: O::REPEATABLE };
+        let terms = Terms {
+            failover: &members.failover,
+            deadline,
+            is_repeatable: O::REPEATABLE,
+            is_read: O::IS_READ,
+            is_of_known_object: operation.is_of_known_object(),
+        };
         let call = Call { cluster: self, members: &members, operation, subject, first };
         let (end, failed) = failover::run(&terms, &SystemClock, &call);
         let attempts: Vec<_> = failed.into_iter().map(|(index, failure)| self.attempt(index, failure)).collect();
@@ -292,7 +301,12 @@ impl<O: Audited> failover::Servers for Call<'_, O> {
     type Answer = O::Answer;
 
     fn order(&self, now: Instant) -> Vec<usize> {
-        failover::order(&self.members.order, self.first, |index| self.members.known[index].is_resting(now))
+        let mut servers = self.members.order.clone();
+        if O::IS_READ && self.members.failover.reads == Reads::RoundRobin {
+            let turn = self.cluster.reads.fetch_add(1, Ordering::Relaxed);
+            servers.rotate_left(turn % self.members.order.len());
+        }
+        failover::order(&servers, self.first, |index| self.members.known[index].is_resting(now))
     }
 
     fn is_healthy(&self, index: usize) -> bool {

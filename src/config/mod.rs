@@ -112,6 +112,19 @@ pub struct Failover {
     pub rounds: u32,
     /// For a whole call, over all servers.
     pub deadline: Duration,
+    pub reads: Reads,
+    /// What one server has, the others have after so long.
+    pub replication_delay: Duration,
+}
+
+/// Which server is asked first for what changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// The first that serves, in the order of the file.
+    Ordered,
+    /// One after the other.
+    RoundRobin,
 }
 
 /// The key cache.

@@ -84,6 +84,12 @@ pub const KEYS: &[KeyDoc] = &[
     doc("failover", "delay", DURATION, Is("\"2s\""), "From a failed server to the try of the next one."),
     doc("failover", "rounds", "a number from 1", Is("3"), "How often the whole list of servers is tried."),
     doc("failover", "deadline", DURATION, Is("\"30s\""), "For a whole call, over all servers and rounds."),
+    doc("failover", "reads", "\"ordered\" or \"round_robin\"", Is("\"ordered\""),
+        "Which server is asked first where nothing is changed: the first that serves, in their order, or each in its turn, which spreads \
+         the load where replicas lag little."),
+    doc("failover", "replication_delay", DURATION, Is("\"5s\""),
+        "What one server has, the others have after so long. A key that was seen and that no server knows which can be reached is \
+         asked for again within this time, while a server cannot be reached. `\"0s\"` believes them at once."),
     doc("cache", "ttl", DURATION, Is("\"10m\""), "After this a key's state is verified again."),
     doc("cache", "version_ttl", DURATION, Means("as `ttl`"),
         "After this a key is asked for its newest version: so long a rotation made elsewhere may go unnoticed. At most `ttl`."),

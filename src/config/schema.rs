@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::fingerprint::Fingerprint;
 use super::origin::{Origin, path};
-use super::{Durability, Failover, Format, Level, OnFailure, Policy, Rotation, Shown, Target, Template};
+use super::{Durability, Failover, Format, Level, OnFailure, Policy, Reads, Rotation, Shown, Target, Template};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -76,6 +76,8 @@ pub(super) struct FailoverSection {
     pub delay: Period,
     pub rounds: NonZeroU32,
     pub deadline: PositivePeriod,
+    pub reads: Reads,
+    pub replication_delay: Period,
 }
 
 #[derive(Deserialize)]
@@ -145,6 +147,8 @@ impl Default for FailoverSection {
             delay: Period(Duration::from_secs(2)),
             rounds: NonZeroU32::new(3).expect("not zero"),
             deadline: PositivePeriod(Duration::from_secs(30)),
+            reads: Reads::Ordered,
+            replication_delay: Period(Duration::from_secs(5)),
         }
     }
 }
@@ -182,7 +186,13 @@ impl Default for LogSection {
 
 impl From<FailoverSection> for Failover {
     fn from(section: FailoverSection) -> Failover {
-        Failover { delay: section.delay.0, rounds: section.rounds.get(), deadline: section.deadline.0 }
+        Failover {
+            delay: section.delay.0,
+            rounds: section.rounds.get(),
+            deadline: section.deadline.0,
+            reads: section.reads,
+            replication_delay: section.replication_delay.0,
+        }
     }
 }
 

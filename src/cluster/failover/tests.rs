@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 
 use super::super::health::{Health, State};
 use super::*;
+use crate::config::Reads;
+use crate::kmip::ResultReason;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -21,6 +23,8 @@ enum Does {
     FindNothing,
     NotFound,
     Deny,
+    /// Refuses as some servers do where they mean that there is no such object.
+    DenyVaguely,
     /// Takes the request and ends the connection.
     Cut,
     /// Has a certificate that we do not trust.
@@ -36,19 +40,23 @@ struct Fake<F> {
     does: F,
     /// Whom it asked, and when in milliseconds from the start.
     asked: RefCell<Vec<(usize, u64)>>,
+    is_of_known_object: bool,
 }
 
 impl<F: Fn(usize, u64) -> Does> Fake<F> {
     fn new(servers: usize, does: F) -> Fake<F> {
         let start = Instant::now();
         let healths = (0..servers).map(|_| RefCell::default()).collect();
-        Fake { start, now: Cell::new(start), healths, does, asked: RefCell::default() }
+        Fake { start, now: Cell::new(start), healths, does, asked: RefCell::default(), is_of_known_object: false }
     }
 
     /// One call with a delay of 2 s, 3 rounds and a deadline; whom it asked.
     fn call(&self, deadline: Duration, is_repeatable: bool) -> (End<bool>, Vec<(usize, u64)>) {
-        let failover = Failover { delay: seconds(2), rounds: 3, deadline };
-        let terms = Terms { failover: &failover, deadline: Deadline::at(self.now.get(), deadline), is_repeatable };
+        let replication_delay = seconds(5);
+        let failover = Failover { delay: seconds(2), rounds: 3, deadline, reads: Reads::Ordered, replication_delay };
+        let deadline = Deadline::at(self.now.get(), deadline);
+        let is_of_known_object = self.is_of_known_object;
+        let terms = Terms { failover: &failover, deadline, is_repeatable, is_read: is_repeatable, is_of_known_object };
         let (end, _) = run(&terms, self, self);
         (end, self.asked.take())
     }
@@ -96,6 +104,8 @@ impl<F: Fn(usize, u64) -> Does> Servers for Fake<F> {
             }
             NotFound => failure(Code::KeyNotFound, true),
             Deny => failure(Code::PermissionDenied, true),
+            DenyVaguely => failure(Code::PermissionDenied, true)
+                .map_err(|failure| Failure { reason: Some(ResultReason::GENERAL_FAILURE), ..failure }),
             Cut => failure(Code::ConnectionLost, true),
             Deceive => failure(Code::ServerUntrusted, false),
         };
@@ -180,6 +190,39 @@ fn a_refusal_is_not_taken_elsewhere_and_a_missing_object_is_looked_for_everywher
     let (end, asked) = servers.read(seconds(30));
     assert!(matches!(end, End::Absent(0, Err(error)) if error.message() == "server 0"));
     assert_eq!(asked.len(), 3, "no second round");
+}
+
+#[test]
+fn a_refusal_that_may_mean_not_found_is_checked_elsewhere_for_a_read_alone() {
+    let servers = Fake::new(2, |server, _| if server == 0 { DenyVaguely } else { Serve });
+    assert!(matches!(servers.read(seconds(30)).0, End::Found(1, true)));
+    assert!(matches!(servers.call(seconds(30), false).0, End::Refused(_)));
+    let servers = Fake::new(2, |server, _| if server == 0 { DenyVaguely } else { FindNothing });
+    let (end, _) = servers.read(seconds(30));
+    assert!(matches!(end, End::Absent(0, Err(error)) if error.code() == Code::PermissionDenied), "it says more");
+}
+
+#[test]
+fn what_was_seen_is_waited_for_while_a_server_is_away_and_only_then() {
+    let lagging = |server, second| match server {
+        0 => Refuse,
+        _ if second < 4 => FindNothing,
+        _ => Serve,
+    };
+    let servers = Fake { is_of_known_object: true, ..Fake::new(2, lagging) };
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Found(1, true)));
+    assert_eq!(asked, [(0, 0), (1, 2000), (1, 4000)]);
+    let servers = Fake::new(2, lagging);
+    assert!(matches!(servers.read(seconds(30)).0, End::Absent(1, Ok(false))), "nobody has seen it");
+    let never = |server, _| if server == 0 { Refuse } else { FindNothing };
+    let servers = Fake { is_of_known_object: true, ..Fake::new(2, never) };
+    assert!(matches!(servers.read(seconds(30)).0, End::Absent(1, Ok(false))));
+    let waited = servers.now.get() - servers.start;
+    assert!((seconds(7)..=seconds(11)).contains(&waited), "{waited:?}");
+    let servers = Fake { is_of_known_object: true, ..Fake::new(2, |_, _| FindNothing) };
+    assert!(matches!(servers.read(seconds(30)).0, End::Absent(0, Ok(false))));
+    assert_eq!(servers.now.get(), servers.start, "everybody was asked");
 }
 
 #[test]
