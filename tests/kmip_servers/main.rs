@@ -1,5 +1,6 @@
 //! Every operation on a real key server.
 
+mod cluster;
 mod cryptography;
 #[path = "../common/keyservers.rs"]
 mod keyservers;

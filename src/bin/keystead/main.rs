@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("keystead: {error}");
+            eprintln!("keystead: {}", show::printable(&error.to_string()));
             ExitCode::FAILURE
         }
     }

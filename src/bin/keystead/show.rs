@@ -14,11 +14,34 @@ use crate::files;
 /// One line of JSON.
 pub fn json<T: Serialize>(value: &T) -> Result<()> {
     let line = serde_json::to_string(value).map_err(failed)?;
-    text(&format!("{line}\n"))
+    let mut escaped = String::with_capacity(line.len() + 1);
+    for c in line.chars() {
+        match commands_terminal(c) {
+            // All of them lie in the Basic Multilingual Plane (RFC 8259 §7).
+            true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => escaped.push(c),
+        }
+    }
+    escaped.push('\n');
+    files::print(&escaped)
 }
 
 pub fn text(text: &str) -> Result<()> {
-    files::print(text)
+    files::print(&printable(text))
+}
+
+/// With what would command a terminal made visible: key servers and other people's files choose some of what is printed.
+pub fn printable(text: &str) -> String {
+    let escape = |c: char| match c != '\n' && commands_terminal(c) {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+/// Control characters of C0 and C1, and those that turn the direction of writing around.
+fn commands_terminal(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 pub fn failed(error: serde_json::Error) -> Error {
@@ -84,4 +107,17 @@ pub fn verify(files: &[PathBuf], as_json: bool) -> Result<ExitCode> {
 /// Seconds since 1970 as `2026-11-23 20:15:00Z`.
 pub fn utc(seconds: i64) -> String {
     keystead::log::utc(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_calls_its_objects_commands_no_terminal() {
+        let name = "key\u{1b}]0;owned\u{7}\u{9b}2J\u{202e}\ré\n";
+        let shown = printable(name);
+        assert_eq!(shown, "key\\u{1b}]0;owned\\u{7}\\u{9b}2J\\u{202e}\\ré\n");
+        assert!(!shown.chars().any(|c| c != '\n' && commands_terminal(c)));
+    }
 }
