@@ -133,6 +133,12 @@
 // The reply is not valid KMIP.
 #define KEYSTEAD_E_REPLY_MALFORMED 311
 
+// The server's certificate was revoked by the authority that issued it.
+#define KEYSTEAD_E_SERVER_CERTIFICATE_REVOKED 312
+
+// The configured revocation lists do not tell whether the server's certificate was revoked.
+#define KEYSTEAD_E_REVOCATION_UNKNOWN 313
+
 // The key server has no such key.
 #define KEYSTEAD_E_KEY_NOT_FOUND 401
 

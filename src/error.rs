@@ -79,6 +79,10 @@ codes! {
     ConnectionLost = 310 "CONNECTION_LOST",
     /// The reply is not valid KMIP.
     ReplyMalformed = 311 "REPLY_MALFORMED",
+    /// The server's certificate was revoked by the authority that issued it.
+    ServerCertificateRevoked = 312 "SERVER_CERTIFICATE_REVOKED",
+    /// The configured revocation lists do not tell whether the server's certificate was revoked.
+    RevocationUnknown = 313 "REVOCATION_UNKNOWN",
 
     /// The key server has no such key.
     KeyNotFound = 401 "KEY_NOT_FOUND",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keystead::Code;
-use keystead::config::{Fingerprint, Trust};
+use keystead::config::{Authorities, Fingerprint, Trust};
 use keystead::kmip::{Connector, Deadline, Failure, Get, SymmetricKey};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
@@ -222,5 +222,38 @@ fn a_server_may_renew_its_keys_between_and_within_replies() {
         let key = connection.call(&Get { id: "key-1" }, Deadline::after(DEADLINE));
         assert_eq!(*key.map_err(|failure| failure.error).unwrap().material, [0xA7; 32]);
         assert!(connection.is_usable());
+    }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_and_so_is_one_of_which_no_list_tells() {
+    let (authority, other) = (Authority::new("Keystead test CA"), Authority::new("Another CA"));
+    for versions in BOTH {
+        let shown = authority.issue(&Certificate::SERVER);
+        let (server, _) = guarded_by(
+            authority.server_rules(shown.clone(), versions),
+            &authority,
+            authority.issue(&Certificate::CLIENT),
+        );
+        let outcome = |lists: Vec<_>| {
+            let mut config =
+                client(&authority, authority.issue(&Certificate::CLIENT), "127.0.0.1", server.address.port());
+            let authorities =
+                Authorities { revoked: lists.into(), ..Authorities::without_lists(authority.roots.clone()) };
+            Arc::get_mut(&mut config.tls).unwrap().trust = Trust::Authorities(authorities);
+            fetch(&Connector::new(&config).unwrap()).map(drop).map_err(|failure| failure.error)
+        };
+        outcome(vec![]).unwrap();
+        outcome(vec![other.revoke(Some(&shown), false), authority.revoke(None, false)]).unwrap();
+        for (lists, code, words) in [
+            (vec![authority.revoke(Some(&shown), false)], Code::ServerCertificateRevoked, "revoked; find out why"),
+            (vec![authority.revoke(None, true)], Code::RevocationUnknown, "has ended"),
+            (vec![other.revoke(None, false)], Code::RevocationUnknown, "holds no list of"),
+        ] {
+            let error = outcome(lists).unwrap_err();
+            println!("{error}");
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.message().contains(words) && error.message().contains("CN=127.0.0.1"), "{error}");
+        }
     }
 }

@@ -164,12 +164,14 @@ pub(super) fn turn(deadline: Deadline, now: Instant, left: usize) -> Deadline {
 }
 
 /// Certificates do not mend themselves between two rounds.
-pub(super) const FAULTS_OF_TRUST: [Code; 5] = [
+pub(super) const FAULTS_OF_TRUST: [Code; 7] = [
     Code::ServerUntrusted,
     Code::ServerCertificateExpired,
     Code::ServerNameMismatch,
     Code::ClientCertificateRefused,
     Code::NotTls,
+    Code::ServerCertificateRevoked,
+    Code::RevocationUnknown,
 ];
 
 fn is_fault_of_trust(code: Code) -> bool {

@@ -1,5 +1,7 @@
 //! What differs between a configuration in force and the same file read again.
 
+use rustls_pki_types::CertificateRevocationListDer;
+
 use super::{Config, Server, Tls, Trust};
 
 /// What a reload found, in words of the file. Never a value.
@@ -77,6 +79,7 @@ impl Server {
             ("user", self.user != other.user),
             ("password", self.password != other.password),
             ("ca_certificate", !self.tls.trust.is_like(&other.tls.trust)),
+            ("crl", self.tls.trust.revoked() != other.tls.trust.revoked()),
             ("client_certificate", !self.tls.has_identity_of(&other.tls)),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
@@ -91,9 +94,16 @@ impl Tls {
 }
 
 impl Trust {
+    fn revoked(&self) -> &[CertificateRevocationListDer<'static>] {
+        match self {
+            Trust::Authorities(authorities) => &authorities.revoked,
+            Trust::Pins(_) => &[],
+        }
+    }
+
     fn is_like(&self, other: &Trust) -> bool {
         match (self, other) {
-            (Trust::Authorities(old), Trust::Authorities(new)) => old.roots == new.roots,
+            (Trust::Authorities(old), Trust::Authorities(new)) => old.roots.roots == new.roots.roots,
             (Trust::Pins(old), Trust::Pins(new)) => old == new,
             _ => false,
         }

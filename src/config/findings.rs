@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Config, Finding, Level, Tls};
+use super::{Config, Finding, Level, Tls, Trust};
 
 const DAY: i64 = 24 * 60 * 60;
 
@@ -30,6 +30,7 @@ pub(super) fn of(config: &Config, now: i64) -> Vec<Finding> {
         add("no-audit", "no audit trail is written. Add [audit] with its `file`");
     }
     found.extend(identities(config).iter().filter_map(|tls| tls.expiry(now)));
+    found.extend(identities(config).iter().filter_map(|tls| tls.trust.end_of_lists(now)));
     found
 }
 
@@ -65,6 +66,31 @@ impl ExpiryWatch {
             if std::mem::replace(told, id) == id { None } else { finding }
         };
         self.certificates.iter_mut().filter_map(changed).collect()
+    }
+}
+
+impl Trust {
+    /// What is to be said of revocation lists that have ended, or are about to.
+    fn end_of_lists(&self, now: i64) -> Option<Finding> {
+        let Trust::Authorities(authorities) = self else { return None };
+        match authorities.revoked_until? - now {
+            ..0 => Some(Finding {
+                id: "crl-ended",
+                message:
+                    "a list in `crl` has ended, and its authority's key servers are refused; put the current list \
+                          into that file"
+                        .to_owned(),
+            }),
+            left if left < DAY => Some(Finding {
+                id: "crl-ends",
+                message: format!(
+                    "a list in `crl` ends in {} hours, and its authority's key servers are refused then; put the next \
+                     list into that file",
+                    left / 3600
+                ),
+            }),
+            _ => None,
+        }
     }
 }
 

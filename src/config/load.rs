@@ -1,6 +1,5 @@
 //! From the parsed document to a configuration: paths, files, and what the policy permits.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -18,12 +17,12 @@ pub(super) struct Loader<'a> {
     source: &'a Source<'a>,
     findings: Vec<Finding>,
     /// Servers with the same sources share what was read from them.
-    loaded: HashMap<Sources, Arc<Tls>>,
+    loaded: Vec<(Sources, Arc<Tls>)>,
 }
 
 impl<'a> Loader<'a> {
     pub fn new(source: &'a Source<'a>) -> Loader<'a> {
-        Loader { source, findings: Vec::new(), loaded: HashMap::new() }
+        Loader { source, findings: Vec::new(), loaded: Vec::new() }
     }
 
     /// `now` is in seconds since 1970.
@@ -144,6 +143,7 @@ impl<'a> Loader<'a> {
         let trust = server.ca_certificate.as_ref().or(defaults.ca_certificate.as_ref());
         let trust = trust.ok_or_else(|| missing("ca_certificate"))?;
         let items = TlsItems {
+            revoked: self.revoked(server, defaults)?,
             trust: match trust.get_ref() {
                 TrustSource::Authorities(origin) => {
                     TrustItem::Authorities(self.item("ca_certificate", trust.span().start, origin.clone())?)
@@ -153,16 +153,37 @@ impl<'a> Loader<'a> {
             client_certificate: pem("client_certificate", &server.client_certificate, &defaults.client_certificate)?,
             client_key: pem("client_key", &server.client_key, &defaults.client_key)?,
         };
-        let sources = Sources::of(&items);
-        if let Some(tls) = self.loaded.get(&sources) {
+        let password = server.client_key_password.as_ref().or(defaults.client_key_password.as_ref());
+        let sources = Sources::of(&items, password.map(|password| password.get_ref().clone()));
+        if let Some((_, tls)) = self.loaded.iter().find(|(known, _)| *known == sources) {
             return Ok(tls.clone());
         }
-        let password = server.client_key_password.as_ref().or(defaults.client_key_password.as_ref());
         let password =
             password.map(|password| self.password("client_key_password", password.clone(), "of the client key"));
         let tls = Arc::new(tls::load(&items, password.transpose()?.as_ref())?);
-        self.loaded.insert(sources, tls.clone());
+        self.loaded.push((sources, tls.clone()));
         Ok(tls)
+    }
+
+    /// The list of revoked certificates. Fingerprints stand for certificates, whatever their authority says of them.
+    fn revoked(&self, server: &ServerSection, defaults: &TlsSection) -> Result<Option<Item<'a>>> {
+        let is_pinned = |trust: &Option<Spanned<TrustSource>>| {
+            trust.as_ref().is_some_and(|trust| matches!(trust.get_ref(), TrustSource::Pins(_)))
+        };
+        for section in [(&server.crl, &server.ca_certificate), (&defaults.crl, &defaults.ca_certificate)] {
+            if let (Some(crl), trust) = section
+                && is_pinned(trust)
+            {
+                let why = "`crl` says which certificates an authority revoked, and `ca_certificate` names fingerprints \
+                           instead of authorities; leave one of them out";
+                return Err(self.source.error(Code::ConfigInvalid, crl.span().start, why));
+            }
+        }
+        let own = if server.ca_certificate.is_some() { &server.ca_certificate } else { &defaults.ca_certificate };
+        match server.crl.as_ref().or(defaults.crl.as_ref()) {
+            Some(crl) if !is_pinned(own) => self.item("crl", crl.span().start, crl.get_ref().0.clone()).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn item(&self, key: &'static str, place: usize, origin: Origin) -> Result<Item<'a>> {
@@ -193,15 +214,17 @@ impl<'a> Loader<'a> {
 }
 
 /// Where a connection's certificates and key come from.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 struct Sources {
     trust: TrustSource,
     certificate: Origin,
     key: Origin,
+    password: Option<PasswordSource>,
+    revoked: Option<Origin>,
 }
 
 impl Sources {
-    fn of(items: &TlsItems<'_>) -> Sources {
+    fn of(items: &TlsItems<'_>, password: Option<PasswordSource>) -> Sources {
         Sources {
             trust: match &items.trust {
                 TrustItem::Authorities(item) => TrustSource::Authorities(item.origin.clone()),
@@ -209,6 +232,8 @@ impl Sources {
             },
             certificate: items.client_certificate.origin.clone(),
             key: items.client_key.origin.clone(),
+            password,
+            revoked: items.revoked.as_ref().map(|item| item.origin.clone()),
         }
     }
 }

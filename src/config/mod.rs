@@ -33,6 +33,7 @@ pub use findings::ExpiryWatch;
 pub use fingerprint::Fingerprint;
 pub use masks::{Mask, Shown};
 use parse::Source;
+use rustls_pki_types::CertificateRevocationListDer;
 pub use watch::Watch;
 use zeroize::Zeroizing;
 
@@ -94,9 +95,26 @@ pub struct Tls {
 #[derive(Clone, Debug)]
 pub enum Trust {
     /// One of these authorities issued it, and it is for the server's name.
-    Authorities(Arc<rustls::RootCertStore>),
+    Authorities(Authorities),
     /// It is one of these, whoever issued it and for whatever name. At least one.
     Pins(Arc<[Fingerprint]>),
+}
+
+/// Who may have issued a server's certificate, and what they took back.
+#[derive(Clone, Debug)]
+pub struct Authorities {
+    pub roots: Arc<rustls::RootCertStore>,
+    /// Certificate revocation lists. Where there is none, nothing is known to be revoked.
+    pub revoked: Arc<[CertificateRevocationListDer<'static>]>,
+    /// When the first of the lists ends, in seconds since 1970.
+    pub revoked_until: Option<i64>,
+}
+
+impl Authorities {
+    /// Authorities that tell of no revoked certificate.
+    pub fn without_lists(roots: Arc<rustls::RootCertStore>) -> Authorities {
+        Authorities { roots, revoked: Arc::default(), revoked_until: None }
+    }
 }
 
 /// A password: cannot be printed or cloned; wiped on drop.

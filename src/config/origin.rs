@@ -11,7 +11,7 @@ use super::parse::Source;
 use crate::error::{Code, Error, Result};
 
 /// Where a value is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// `file:PATH`
     File(PathBuf),

@@ -64,6 +64,9 @@ pub const KEYS: &[KeyDoc] = &[
     doc("tls", "ca_certificate", TRUST, Means("each server has its own"),
         "The certificates of the authorities that may have issued a key server's certificate, or the SHA-256 fingerprints that the \
          server's own certificate may have."),
+    doc("tls", "crl", PEM, Means("nobody is asked"),
+        "The certificate revocation lists of the authorities of `ca_certificate`, and of those between. A key server whose certificate is \
+         on them is refused, and so is one of which none of them tells, or only one that has ended."),
     doc("tls", "client_certificate", PEM, Means("each server has its own"),
         "Our certificate, then those that lead to its authority."),
     doc("tls", "client_key", PEM, Means("each server has its own"),
@@ -78,6 +81,7 @@ pub const KEYS: &[KeyDoc] = &[
     doc("server", "user", "1 to 64 characters", Means("no credential is sent"), "KMIP user name."),
     doc("server", "password", PASSWORD, Means("no password is sent"), "KMIP password; needs `user`."),
     doc("server", "ca_certificate", TRUST, Means("as in `[tls]`"), "For this server only."),
+    doc("server", "crl", PEM, Means("as in `[tls]`"), "For this server only."),
     doc("server", "client_certificate", PEM, Means("as in `[tls]`"), "For this server only."),
     doc("server", "client_key", PEM, Means("as in `[tls]`"), "For this server only."),
     doc("server", "client_key_password", PASSWORD, Means("as in `[tls]`"), "For this server only."),

@@ -50,6 +50,7 @@ pub(super) struct ClientSection {
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsSection {
     pub ca_certificate: Option<Spanned<TrustSource>>,
+    pub crl: Option<Spanned<PemSource>>,
     pub client_certificate: Option<Spanned<PemSource>>,
     pub client_key: Option<Spanned<PemSource>>,
     pub client_key_password: Option<Spanned<PasswordSource>>,
@@ -65,6 +66,7 @@ pub(super) struct ServerSection {
     pub user: Option<User>,
     pub password: Option<Spanned<PasswordSource>>,
     pub ca_certificate: Option<Spanned<TrustSource>>,
+    pub crl: Option<Spanned<PemSource>>,
     pub client_certificate: Option<Spanned<PemSource>>,
     pub client_key: Option<Spanned<PemSource>>,
     pub client_key_password: Option<Spanned<PasswordSource>>,
@@ -384,7 +386,7 @@ impl TryFrom<String> for PemSource {
 }
 
 /// Whom a server has to be vouched for by.
-#[derive(Deserialize, PartialEq, Eq, Hash)]
+#[derive(Deserialize, PartialEq, Eq)]
 #[serde(try_from = "OneOrMany")]
 pub(super) enum TrustSource {
     Authorities(Origin),
@@ -421,7 +423,7 @@ fn pin(text: &str) -> Parsed<Fingerprint> {
 }
 
 /// Where a password comes from.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, PartialEq, Eq)]
 #[serde(try_from = "String")]
 pub(super) enum PasswordSource {
     Plain(Zeroizing<String>),

@@ -6,7 +6,8 @@ use rustls::RootCertStore;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{Error as PemError, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::name::Name;
@@ -14,12 +15,14 @@ use zeroize::Zeroizing;
 
 use super::files::Access;
 use super::origin::Item;
-use super::{Fingerprint, Secret, Tls, Trust, protected};
+use super::{Authorities, Fingerprint, Secret, Tls, Trust, protected};
 use crate::error::{Error, Result};
 
 /// What a server's connection is made from.
 pub(super) struct TlsItems<'a> {
     pub trust: TrustItem<'a>,
+    /// Lists of revoked certificates.
+    pub revoked: Option<Item<'a>>,
     pub client_certificate: Item<'a>,
     pub client_key: Item<'a>,
 }
@@ -33,7 +36,10 @@ pub(super) enum TrustItem<'a> {
 /// Reads and checks all of them.
 pub(super) fn load(items: &TlsItems<'_>, password: Option<&Secret>) -> Result<Tls> {
     let trust = match &items.trust {
-        TrustItem::Authorities(item) => Trust::Authorities(Arc::new(roots(item)?)),
+        TrustItem::Authorities(item) => {
+            let (revoked, revoked_until) = items.revoked.as_ref().map(revoked).transpose()?.unwrap_or_default();
+            Trust::Authorities(Authorities { roots: Arc::new(roots(item)?), revoked: revoked.into(), revoked_until })
+        }
         TrustItem::Pins(pins) => Trust::Pins(pins.as_slice().into()),
     };
     let chain = certificates(&items.client_certificate)?;
@@ -50,6 +56,26 @@ fn roots(item: &Item<'_>) -> Result<RootCertStore> {
         })?;
     }
     Ok(store)
+}
+
+/// Lists of revoked certificates, at least one, and when the first of them ends.
+fn revoked(item: &Item<'_>) -> Result<(Vec<CertificateRevocationListDer<'static>>, Option<i64>)> {
+    let pem = item.read(Access::Public)?;
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&pem)
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| bad_pem(item, &error, "certificate revocation list"))?;
+    if lists.is_empty() {
+        return Err(bad_pem(item, &PemError::NoItemsFound, "certificate revocation list"));
+    }
+    let mut first_end = None;
+    for list in &lists {
+        let list = CertificateList::from_der(list).map_err(|error| {
+            item.invalid(&format!("holds something that is no certificate revocation list ({error}); fetch it anew"))
+        })?;
+        let end = list.tbs_cert_list.next_update.map(|end| end.to_unix_duration().as_secs() as i64);
+        first_end = [first_end, end].into_iter().flatten().min();
+    }
+    Ok((lists, first_end))
 }
 
 /// At least one.

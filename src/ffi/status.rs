@@ -74,6 +74,12 @@ pub const KEYSTEAD_E_CONNECTION_LOST: i32 = 310;
 /// The reply is not valid KMIP.
 pub const KEYSTEAD_E_REPLY_MALFORMED: i32 = 311;
 
+/// The server's certificate was revoked by the authority that issued it.
+pub const KEYSTEAD_E_SERVER_CERTIFICATE_REVOKED: i32 = 312;
+
+/// The configured revocation lists do not tell whether the server's certificate was revoked.
+pub const KEYSTEAD_E_REVOCATION_UNKNOWN: i32 = 313;
+
 /// The key server has no such key.
 pub const KEYSTEAD_E_KEY_NOT_FOUND: i32 = 401;
 
@@ -166,6 +172,8 @@ names! {
     KEYSTEAD_E_TLS_FAILED,
     KEYSTEAD_E_CONNECTION_LOST,
     KEYSTEAD_E_REPLY_MALFORMED,
+    KEYSTEAD_E_SERVER_CERTIFICATE_REVOKED,
+    KEYSTEAD_E_REVOCATION_UNKNOWN,
     KEYSTEAD_E_KEY_NOT_FOUND,
     KEYSTEAD_E_SERVER_REFUSED,
     KEYSTEAD_E_UNSUPPORTED,

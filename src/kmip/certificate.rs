@@ -61,8 +61,12 @@ impl Distrust {
 impl Verifier {
     pub fn new(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Verifier, VerifierBuilderError> {
         let judge = match trust {
-            Trust::Authorities(roots) => Judge::Authorities(
-                WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?,
+            // The whole chain is looked up in the lists, where there are any.
+            Trust::Authorities(authorities) => Judge::Authorities(
+                WebPkiServerVerifier::builder_with_provider(authorities.roots.clone(), provider.clone())
+                    .with_crls(authorities.revoked.iter().cloned())
+                    .enforce_revocation_expiration()
+                    .build()?,
             ),
             Trust::Pins(pins) => Judge::Pins(pins.clone()),
         };
@@ -169,6 +173,29 @@ fn explain(error: &CertificateError, der: &CertificateDer<'_>, name: &ServerName
             format!(
                 "has a certificate for {} that was issued by {}, not by a configured CA; check tls.ca_certificate, and \
                  that this is your key server",
+                facts.subject, facts.issuer
+            ),
+        ),
+        Revoked => (
+            Code::ServerCertificateRevoked,
+            format!(
+                "has a certificate for {} that {} revoked; find out why before you trust this server, and have another issued",
+                facts.subject, facts.issuer
+            ),
+        ),
+        ExpiredRevocationList | ExpiredRevocationListContext { .. } => (
+            Code::RevocationUnknown,
+            format!(
+                "has a certificate for {} of which nobody can tell whether it was revoked: the list of {} in `crl` has ended; \
+                 put the current one into that file",
+                facts.subject, facts.issuer
+            ),
+        ),
+        UnknownRevocationStatus => (
+            Code::RevocationUnknown,
+            format!(
+                "has a certificate for {} of which nobody can tell whether it was revoked: `crl` holds no list of {}, or of \
+                 an authority above; add it to that file",
                 facts.subject, facts.issuer
             ),
         ),

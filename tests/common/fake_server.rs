@@ -8,11 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
-use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::{CertificateRevocationListDer, PrivateKeyDer};
+use x509_cert::der::Decode;
 
 use keystead::config;
 use keystead::kmip::ttlv::{Reader, Writer};
@@ -61,6 +65,29 @@ impl Authority {
         Arc::new(CertifiedKey::from_der(vec![signed.der().clone()], key, &provider).unwrap())
     }
 
+    /// The list of what it revoked: one certificate, or none. It has ended, or ends in the far future.
+    pub fn revoke(&self, certificate: Option<&CertifiedKey>, has_ended: bool) -> CertificateRevocationListDer<'static> {
+        let serial = |certificate: &CertifiedKey| {
+            let certificate = x509_cert::Certificate::from_der(&certificate.cert[0]).unwrap();
+            SerialNumber::from_slice(certificate.tbs_certificate.serial_number.as_bytes())
+        };
+        let entry = |certificate| RevokedCertParams {
+            serial_number: serial(certificate),
+            revocation_time: date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(if has_ended { 2021 } else { 2080 }, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: certificate.into_iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().der().clone()
+    }
+
     /// A certificate and its key.
     pub fn issue_pem(&self, certificate: &Certificate<'_>) -> [String; 2] {
         let (signed, key) = self.sign(certificate);
@@ -73,11 +100,11 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, certificate.name);
         params.extended_key_usages.push(certificate.purpose.clone());
         if certificate.expired {
-            params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-            params.not_after = rcgen::date_time_ymd(2021, 2, 3);
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 2, 3);
         }
         if certificate.early {
-            params.not_before = rcgen::date_time_ymd(2093, 4, 5);
+            params.not_before = date_time_ymd(2093, 4, 5);
         }
         (params.signed_by(&key, &self.issuer).unwrap(), key)
     }
@@ -106,7 +133,7 @@ pub fn client(trust: &Authority, identity: Arc<CertifiedKey>, host: &str, port: 
         port,
         kmip_minor: None,
         tls: Arc::new(config::Tls {
-            trust: config::Trust::Authorities(trust.roots.clone()),
+            trust: config::Trust::Authorities(config::Authorities::without_lists(trust.roots.clone())),
             identity,
             common_name: "orders-api".into(),
             not_after: i64::MAX,

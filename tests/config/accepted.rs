@@ -39,6 +39,7 @@ fn the_documented_defaults_are_those_that_hold() {
                 (Absent::Refused, "show") => text += "show = \"nothing\"\n",
                 (Absent::Refused, "roles") => text += "roles = [\"anybody\"]\n",
                 (Absent::Refused, key) => panic!("this test needs a value for {key}"),
+                (Absent::Means(_), "crl") => text += "crl = \"crl.pem\"\n",
                 (Absent::Means(_), key) if *section == "tls" => {
                     text += &format!("{key} = \"{}\"\n", key.replace("_certificate", ".pem").replace("_key", ".key"));
                 }

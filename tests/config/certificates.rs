@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use keystead::config::ExpiryWatch;
+use keystead::config::{Config, ExpiryWatch, Trust};
 use keystead::{Client, Code};
 
 use crate::site::{POLICIES, Site, ids, minimal};
@@ -103,4 +103,29 @@ fn a_certificate_that_expires_while_the_client_runs_is_recorded_once() {
     }
     client.close().unwrap();
     assert_eq!((recorded("client-certificate-expires-in-1-day"), recorded("client-certificate-expired")), (1, 1));
+}
+
+#[test]
+fn a_revocation_list_is_taken_and_one_that_has_ended_is_told() {
+    let site = Site::new();
+    let with = |crl: &str| minimal("strict").replace("\n\n[[server]]", &format!("\ncrl = \"{crl}\"\n\n[[server]]"));
+    let (config, findings) = site.load(&with("crl.pem")).unwrap();
+    let lists = |config: &Config, server: usize| match &config.servers[server].tls.trust {
+        Trust::Authorities(authorities) => authorities.revoked.len(),
+        Trust::Pins(_) => 0,
+    };
+    assert_eq!(lists(&config, 0), 1);
+    assert!(!ids(&findings).iter().any(|id| id.starts_with("crl")), "{findings:?}");
+    assert!(ids(&site.load(&with("ended-crl.pem")).unwrap().1).contains(&"crl-ended"));
+    site.refused(&with("ca.pem"))
+        .is(Code::CertificateInvalid, &site.path("ca.pem"))
+        .says(&["`crl`", "holds no certificate revocation list"]);
+
+    let pin = format!("sha256:{}", "ab".repeat(32));
+    let second = format!("[[server]]\nhost = \"kms2.example.com\"\nca_certificate = \"{pin}\"\n");
+    let (config, _) = site.load(&(with("crl.pem") + &second)).unwrap();
+    assert_eq!((lists(&config, 0), lists(&config, 1)), (1, 0), "a pinned certificate is asked of nobody");
+    site.refused(&(minimal("strict") + &second + "crl = \"crl.pem\"\n"))
+        .is(Code::ConfigInvalid, &site.path("keystead.conf"))
+        .says(&["fingerprints instead of authorities"]);
 }

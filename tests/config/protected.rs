@@ -60,6 +60,18 @@ fn a_server_may_have_a_protected_key_of_its_own() {
 }
 
 #[test]
+fn a_second_servers_wrong_password_for_the_same_key_is_noticed() {
+    let (site, text) = site();
+    site.write("other-password", "battery staple", 0o600);
+    let second = "[[server]]\nhost = \"kms2.example.com\"\nclient_key_password = \"file:other-password\"\n";
+    site.refused(&(text.clone() + second))
+        .is(Code::CertificateInvalid, &site.path("client.key"))
+        .says(&["does not open"]);
+    site.write("other-password", PASSWORD, 0o600);
+    site.load(&(text + second)).unwrap();
+}
+
+#[test]
 fn a_wrong_password_and_a_missing_one_are_told_apart() {
     let (site, text) = site();
     for wrong in ["incorrect horse", "correct horse ", "Correct horse"] {

@@ -60,7 +60,7 @@ fn check(config: &Config) {
     let server = &config.servers[0];
     assert_eq!(server.tls.common_name, "client of orders");
     assert_eq!(server.password.as_ref().unwrap().expose(), "correct horse");
-    assert!(matches!(&server.tls.trust, Trust::Authorities(roots) if roots.len() == 1));
+    assert!(matches!(&server.tls.trust, Trust::Authorities(authorities) if authorities.roots.len() == 1));
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use keystead::config::{self, Config, Finding};
 use keystead::{Code, Error};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    SerialNumber, date_time_ymd,
+};
 use tempfile::TempDir;
 
 pub const POLICIES: [&str; 2] = ["strict", "relaxed"];
@@ -25,6 +28,17 @@ impl Site {
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         site.write("ca.pem", &ca.self_signed(&ca_key).unwrap().pem(), 0o644);
         let issuer = Issuer::new(ca, ca_key);
+        for (name, year) in [("crl.pem", 2080), ("ended-crl.pem", 2021)] {
+            let list = CertificateRevocationListParams {
+                this_update: date_time_ymd(2020, 1, 1),
+                next_update: date_time_ymd(year, 1, 1),
+                crl_number: SerialNumber::from(1),
+                issuing_distribution_point: None,
+                revoked_certs: Vec::new(),
+                key_identifier_method: KeyIdMethod::Sha256,
+            };
+            site.write(name, &list.signed_by(&issuer).unwrap().pem().unwrap(), 0o644);
+        }
         let soon = SystemTime::now() + Duration::from_secs(4);
         for (name, end) in [
             ("client", date_time_ymd(2080, 1, 1)),

@@ -73,6 +73,12 @@ class Code(IntEnum):
     # The reply is not valid KMIP.
     REPLY_MALFORMED = 311
 
+    # The server's certificate was revoked by the authority that issued it.
+    SERVER_CERTIFICATE_REVOKED = 312
+
+    # The configured revocation lists do not tell whether the server's certificate was revoked.
+    REVOCATION_UNKNOWN = 313
+
     # The key server has no such key.
     KEY_NOT_FOUND = 401
 
