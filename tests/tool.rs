@@ -70,6 +70,57 @@ fn keys_are_made_once_listed_and_shown() {
 }
 
 #[test]
+fn a_data_space_is_created_used_and_rewrapped() {
+    if keyservers::pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str())) {
+        return; // They have no data spaces.
+    }
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    let path = |name: &str| servers.dir.join(name).to_str().unwrap().to_owned();
+    let (file, moved) = (path("orders.dek"), path("moved.dek"));
+
+    let kek = json(&succeed(config, &["key", "create", "--kek", "master", "--json"], b""));
+    let rung = kek["rung"].as_str().unwrap();
+    assert_eq!((&kek["kek"], &kek["created"]), (&"master/1".into(), &true.into()));
+    let text = format!("existed already: master/1 ({rung})\n");
+    assert_eq!(succeed(config, &["key", "create", "--kek", "master"], b""), text.as_bytes());
+
+    let create = ["space", "create", "--kek", "master", &file];
+    assert_eq!(succeed(config, &create, b""), format!("created space:orders/1 in {file}\n").as_bytes());
+    assert_eq!(succeed(config, &create, b""), format!("existed already: space:orders/1 in {file}\n").as_bytes());
+    for size in [5, 100_000] {
+        let plaintext = vec![b'x'; size];
+        let encrypted = succeed(config, &["encrypt", "--space", &file], &plaintext);
+        assert_eq!(json(&succeed(config, &["inspect", "--json"], &encrypted))["key"], "space:orders/1");
+        assert!(succeed(config, &["decrypt", "--space", &file], &encrypted) == plaintext);
+        assert!(fail(Some(config), &["decrypt"], &encrypted).contains("unlock the space"));
+
+        // In another place the file does not tell its space, and what is encrypted has to be told.
+        std::fs::copy(&file, &moved).unwrap();
+        assert!(fail(Some(config), &["encrypt", "--space", &moved], b"x").contains("\"orders\""));
+        succeed(config, &["encrypt", "--space", &moved, "--name", "orders"], b"x");
+        assert!(succeed(config, &["decrypt", "--space", &moved], &encrypted) == plaintext);
+    }
+
+    let rewrap = ["space", "rewrap", "--kek", "master", &file];
+    assert_eq!(succeed(config, &rewrap, b""), b"space:orders/1 is under master/1 already\n");
+    succeed(config, &["key", "rotate", "--kek", "master"], b"");
+    assert_eq!(succeed(config, &rewrap, b""), b"space:orders/1 is under master/2 now, and was under master/1\n");
+    let inspection = json(&succeed(config, &["inspect", "--json", &file], b""));
+    assert_eq!((&inspection["kind"], &inspection["kek"]), (&"protected DEK".into(), &"master/2".into()));
+    let shown = String::from_utf8(succeed(config, &["inspect", &moved], b"")).unwrap();
+    assert!(shown.contains("master/1") && shown.contains(rung), "{shown}");
+    succeed(config, &["key", "revoke", "--kek", "master/1", "--reason", "superseded"], b"");
+    let states = String::from_utf8(succeed(config, &["key", "show", "--kek", "master"], b"")).unwrap();
+    assert!(states.contains("deactivated") && states.contains("active"), "{states}");
+    assert!(
+        fail(Some(config), &["space", "create", "--kek", "nobody", &path("new.dek")], b"").contains("--kek nobody")
+    );
+    let usage = tool(Some(config), &["encrypt", "--space", &file, "--key", "orders"], b"");
+    assert_eq!(usage.status.code(), Some(2), "one key or the other");
+}
+
+#[test]
 fn a_key_lives_its_life() {
     let servers = KeyServers::start(1);
     let config = servers.config.as_path();

@@ -1,6 +1,7 @@
 """Fetches a key, uses it, gives it up, says READY and waits to be looked into.
 
 fetch.py keystead CONFIG NAME             with the shared library, through its Python binding
+fetch.py space CONFIG NAME                the same with the key of a data space, which is created and then unlocked
 fetch.py pykmip SERVER NAME               the control: with PyKMIP's client and the AES-GCM of `cryptography`
 fetch.py material DATABASE NAME           prints the key's bytes as the key server stores them, in hex
 
@@ -23,6 +24,18 @@ def keystead(config: str, name: str) -> None:
         key = client.key(name)
         message = key.encrypt(b"plaintext", b"aad")
         assert key.decrypt(message, b"aad") == b"plaintext"
+
+
+def space(config: str, name: str) -> None:
+    import keystead
+
+    for _ in range(2):  # The second one unlocks what the first one created.
+        with keystead.Client(config) as client:
+            client.create_kek("master")
+            client.create_space(name, f"{name}.dek", kek="master", keep_original=True)
+            with open(f"{name}.dek", "rb") as file:
+                key = client.unlock_space(file.read(), expect=name)
+            assert key.decrypt(key.encrypt(b"plaintext", b"aad"), b"aad") == b"plaintext"
 
 
 def pykmip(server: str, name: str) -> None:
@@ -51,7 +64,7 @@ def material(database: str, name: str) -> None:
 
 if __name__ == "__main__":
     mode, where, name = sys.argv[1:]
-    {"keystead": keystead, "pykmip": pykmip, "material": material}[mode](where, name)
+    {"keystead": keystead, "space": space, "pykmip": pykmip, "material": material}[mode](where, name)
     if mode != "material":
         _, most = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (most, most))

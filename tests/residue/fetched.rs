@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use super::keyservers::KeyServers;
+use super::keyservers::{KeyServers, Kind};
 use super::scan::{self, Counts, Needles};
 use super::{core_file, kernel_writes_core_files_here};
 
@@ -29,10 +29,10 @@ fn library() -> Option<PathBuf> {
     library.exists().then_some(library)
 }
 
-/// The bytes of the key, as the key server stores them.
-fn material(servers: &KeyServers) -> [u8; 32] {
+/// The bytes of the key of that name, as the key server stores them.
+fn material(servers: &KeyServers, name: &str) -> [u8; 32] {
     let database = servers.dir.join("keys.sqlite");
-    let output = python(&["material", database.to_str().unwrap(), NAME]).output().unwrap();
+    let output = python(&["material", database.to_str().unwrap(), name]).output().unwrap();
     let hex = String::from_utf8(output.stdout).unwrap();
     let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
     std::array::from_fn(|index| byte(2 * index))
@@ -87,7 +87,7 @@ fn a_fetched_key_is_nowhere_once_its_client_is_closed() {
     let servers = KeyServers::start(1);
     let client = keystead::Client::open(&servers.config).unwrap();
     client.create_key(NAME).unwrap();
-    let key = material(&servers);
+    let key = material(&servers, NAME);
 
     let (process, core) = Fetcher::start("keystead", servers.config.to_str().unwrap(), &library).scan(&key);
     println!("libkeystead: process {process:?}, core file {core:?}");
@@ -102,4 +102,19 @@ fn a_fetched_key_is_nowhere_once_its_client_is_closed() {
     println!("the control, PyKMIP's client: process {process:?}, core file {core:?}");
     assert!(process.total() > 0, "what is looked for cannot be found at all: {process:?}");
     assert!(core.is_none_or(|core| core.total() > 0), "{core:?}");
+}
+
+#[test]
+fn the_key_of_a_data_space_is_nowhere_once_its_client_is_closed() {
+    let Some(library) = library() else {
+        println!("skipped: the shared library was not built; cmake --workflow --preset test builds it");
+        return;
+    };
+    let servers = KeyServers::start_kind(Kind::PyKmip, 1);
+    let fetcher = Fetcher::start("space", servers.config.to_str().unwrap(), &library);
+    let (process, core) = fetcher.scan(&material(&servers, &format!("space:{NAME}")));
+    println!("libkeystead: process {process:?}, core file {core:?}");
+    assert_eq!(process.total(), 0, "{process:?}");
+    assert!(core.is_none_or(|core| core.total() == 0), "{core:?}");
+    assert!(process.scanned_bytes > 1_000_000);
 }

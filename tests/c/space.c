@@ -1,0 +1,90 @@
+/* A data space is created, unlocked with what its file holds, used like any key, and rewrapped. */
+#include <string.h>
+
+#include "check.h"
+
+static char file[4096];
+static uint8_t protected_dek[1024], message[256], plaintext[64];
+static const uint8_t TEXT[] = "Ada Lovelace", ROW[] = "row 1";
+
+/* A place in the folder of the configuration. */
+static const char *place(const char *name)
+{
+    const char *config = getenv("KEYSTEAD_CONFIG");
+    snprintf(file, sizeof file, "%.*s%s", (int)(strrchr(config, '/') + 1 - config), config, name);
+    return file;
+}
+
+static size_t read_file(const char *path)
+{
+    FILE *source = fopen(path, "rb");
+    CHECK(source != NULL);
+    size_t len = fread(protected_dek, 1, sizeof protected_dek, source);
+    CHECK(fclose(source) == 0 && len > 100 && len < sizeof protected_dek);
+    return len;
+}
+
+static void decrypts(const keystead_key *key, size_t message_len)
+{
+    size_t len;
+    EXPECT(KEYSTEAD_OK, keystead_key_decrypt(key, message, message_len, ROW, sizeof ROW, plaintext, sizeof plaintext,
+                                             &len, &error));
+    CHECK(len == sizeof TEXT && memcmp(plaintext, TEXT, len) == 0);
+}
+
+static void streams(const keystead_key *key)
+{
+    static uint8_t stream[KEYSTEAD_STREAM_ROOM];
+    keystead_encryptor *encryptor;
+    keystead_decryptor *decryptor;
+    size_t len;
+    EXPECT(KEYSTEAD_OK, keystead_key_encrypt_stream(key, ROW, sizeof ROW, &encryptor, &error));
+    EXPECT(KEYSTEAD_OK, keystead_encryptor_finish(encryptor, stream, sizeof stream, &len, &error));
+    EXPECT(KEYSTEAD_OK, keystead_key_decrypt_stream(key, stream, len, ROW, sizeof ROW, &decryptor, &error));
+    keystead_decryptor_free(decryptor);
+    keystead_encryptor_free(encryptor);
+}
+
+int main(void)
+{
+    keystead_client *client = open_client();
+    keystead_key *key, *unlocked;
+    keystead_bytes *json;
+    size_t len, message_len;
+
+    EXPECT(KEYSTEAD_OK, keystead_client_create_kek(client, "c-master", &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_create_kek(client, "c-master", &error));
+    EXPECT(KEYSTEAD_E_KEY_NOT_FOUND,
+           keystead_client_create_space(client, "orders", "c-nobody", place("orders.dek"), 0, &key, &error));
+    CHECK(key == NULL);
+    EXPECT(KEYSTEAD_OK, keystead_client_create_space(client, "orders", "c-master", place("orders.dek"), 0, &key, &error));
+    EXPECT(KEYSTEAD_OK, keystead_key_encrypt(key, TEXT, sizeof TEXT, ROW, sizeof ROW, message, sizeof message,
+                                             &message_len, &error));
+    keystead_key_free(key);
+    EXPECT(KEYSTEAD_E_WRONG_KEY, keystead_client_decrypt(client, message, message_len, ROW, sizeof ROW, "*", plaintext,
+                                                         sizeof plaintext, &len, &error));
+
+    len = read_file(place("orders.dek"));
+    EXPECT(KEYSTEAD_OK, keystead_protected_dek_inspect(protected_dek, len, &json, &error));
+    CHECK(strstr((const char *)keystead_bytes_data(json), "\"kek\":\"c-master/1\"") != NULL);
+    keystead_bytes_free(json);
+    EXPECT(KEYSTEAD_E_WRONG_KEY, keystead_client_unlock_space(client, protected_dek, len, "others", &unlocked, &error));
+    EXPECT(KEYSTEAD_E_NOT_AUTHENTIC,
+           keystead_client_unlock_space(client, protected_dek, len - 1, "orders", &unlocked, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_unlock_space(client, protected_dek, len, "orders", &unlocked, &error));
+    decrypts(unlocked, message_len);
+    streams(unlocked);
+    keystead_key_free(unlocked);
+
+    EXPECT(KEYSTEAD_OK, keystead_client_create_kek(client, "c-other", &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_rewrap_space(client, "c-other", place("orders.dek"), &error));
+    len = read_file(place("orders.dek"));
+    EXPECT(KEYSTEAD_OK, keystead_client_unlock_space(client, protected_dek, len, "*", &unlocked, &error));
+    decrypts(unlocked, message_len);
+    EXPECT(KEYSTEAD_OK, keystead_client_close(client, &error));
+    EXPECT(KEYSTEAD_E_CLOSED, keystead_key_decrypt(unlocked, message, message_len, ROW, sizeof ROW, plaintext,
+                                                   sizeof plaintext, &len, &error));
+    keystead_key_free(unlocked);
+    keystead_client_free(client);
+    return 0;
+}
