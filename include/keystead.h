@@ -100,6 +100,15 @@
 // The policy "strict" forbids this.
 #define KEYSTEAD_E_POLICY_REFUSED 205
 
+// The configuration, or a file it names, lies on a removable medium or a network mount.
+#define KEYSTEAD_E_MOUNT_REFUSED 206
+
+// The owner of the configuration is a user who can sign on.
+#define KEYSTEAD_E_OWNER_SIGNS_ON 207
+
+// Another client of this process, of another name, uses the same client certificate.
+#define KEYSTEAD_E_CERTIFICATE_SHARED 208
+
 // No configured key server answered; the detail lists every attempt.
 #define KEYSTEAD_E_NO_SERVER 301
 
@@ -183,6 +192,12 @@
 
 // The configuration has no mask of this name for this role.
 #define KEYSTEAD_E_ROLE_REFUSED 508
+
+// The object is a part of a split key.
+#define KEYSTEAD_E_KEY_SPLIT 509
+
+// Another client of this process, of another name, uses the same key.
+#define KEYSTEAD_E_KEY_SHARED 510
 
 // A fault of the library itself; the client or key is not usable any more.
 #define KEYSTEAD_E_INTERNAL 901

@@ -64,12 +64,14 @@ struct Parts {
 impl Client {
     /// Reads and checks the configuration, opens the log and the audit trail. Never waits for a key server.
     ///
-    /// Errors: `ConfigInvalid`, `ConfigUnreadable`, `FileExposed`, `CertificateInvalid`, `PolicyRefused`, `System`.
+    /// Errors: `ConfigInvalid`, `ConfigUnreadable`, `FileExposed`, `CertificateInvalid`, `AlgorithmRefused`, `PolicyRefused`,
+    /// `MountRefused`, `OwnerSignsOn`, `CertificateShared`, `System`.
     pub fn open(path: &Path) -> Result<Client> {
         // Before the load: a certificate that ends in between is told twice rather than never.
         let since = config::now();
         let watch = Watch::default();
-        let (config, findings) = config::load_watched(path, &watch)?;
+        let (config, mut findings) = config::load_watched(path, &watch)?;
+        findings.extend(config.check_owner()?);
         let log = Arc::new(Log::open(&config.log, &config.client_name)?);
         let audit = config.audit.as_ref().map(AuditTrail::open_as).transpose()?.map(Arc::new);
         let journal = Journal { log, audit };

@@ -56,6 +56,12 @@ codes! {
     CertificateInvalid = 204 "CERTIFICATE_INVALID",
     /// The policy `strict` forbids this.
     PolicyRefused = 205 "POLICY_REFUSED",
+    /// The configuration, or a file it names, lies on a removable medium or a network mount.
+    MountRefused = 206 "MOUNT_REFUSED",
+    /// The owner of the configuration is a user who can sign on.
+    OwnerSignsOn = 207 "OWNER_SIGNS_ON",
+    /// Another client of this process, of another name, uses the same client certificate.
+    CertificateShared = 208 "CERTIFICATE_SHARED",
 
     /// No configured key server answered; the detail lists every attempt.
     NoServer = 301 "NO_SERVER",
@@ -115,6 +121,10 @@ codes! {
     KeyReferenced = 507 "KEY_REFERENCED",
     /// The configuration has no mask of this name for this role.
     RoleRefused = 508 "ROLE_REFUSED",
+    /// The object is a part of a split key.
+    KeySplit = 509 "KEY_SPLIT",
+    /// Another client of this process, of another name, uses the same key.
+    KeyShared = 510 "KEY_SHARED",
 
     /// A fault of the library itself; the handle is not usable any more.
     Internal = 901 "INTERNAL",

@@ -31,6 +31,34 @@ pub fn open_at(folder: &File, name: &OsStr, flags: i32) -> std::io::Result<File>
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
+/// The kind of file system that a file is on: the number that `statfs` tells (linux/magic.h).
+pub fn file_system(file: &File) -> std::io::Result<u64> {
+    // SAFETY: `statfs` is plain data, of which all zeroes are valid.
+    let mut told: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open for the borrow's life, and `told` is valid for writes.
+    match unsafe { libc::fstatfs(file.as_raw_fd(), &mut told) } {
+        // Kernels tell 32 bits; the type has the width of a word and may be signed.
+        0 => Ok(told.f_type as u64 & 0xFFFF_FFFF),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// The program that a user gets who signs on, as the system's users are listed; `None` where nobody knows the user.
+pub fn login_shell(user: u32) -> Option<OsString> {
+    let mut text = vec![0; 16 << 10];
+    // SAFETY: `passwd` is plain data, of which all zeroes are valid.
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are valid for the call; `text` is valid for writes of its length.
+    let failed = unsafe { libc::getpwuid_r(user, &mut entry, text.as_mut_ptr(), text.len(), &mut found) };
+    if failed != 0 || found.is_null() || entry.pw_shell.is_null() {
+        return None;
+    }
+    // SAFETY: the shell is a string in `text` that ends with a zero byte.
+    let shell = unsafe { std::ffi::CStr::from_ptr(entry.pw_shell) };
+    Some(OsStr::from_bytes(shell.to_bytes()).to_owned())
+}
+
 /// Where a symbolic link leads that was itself opened with `O_PATH | O_NOFOLLOW`.
 pub fn read_link(link: &File) -> std::io::Result<OsString> {
     let mut target = vec![0; libc::PATH_MAX as usize];

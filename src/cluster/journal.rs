@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::kmip::{
     Activate, Create, Decrypt, Destroy, DiscoverVersions, Encrypt, Failure, Get, GetAttributes, Locate, Mac, Operation,
     Query, Revoke, Version,
@@ -204,6 +204,24 @@ impl Journal {
         self.log.write(&Record { event, severity, level: Level::Basic, fields });
     }
 
+    /// Writes that a key was not used although a server has it: to the log, and as a row of its own to the audit trail.
+    pub fn refusal(&self, server: &Server, id: &KeyId, identifier: &str, fault: &Error) {
+        let reason = fault.code().name().to_lowercase().replace('_', " ");
+        let row = Row {
+            operation: "Refuse Key",
+            key_server: server.host(),
+            port: server.port(),
+            key_name: &id.name,
+            user: server.user(),
+            key_version: Some(id.version),
+            identifier,
+            result_reason: &reason,
+            result_message: fault.message(),
+            ..Row::default()
+        };
+        self.write(catalogue::KEY_REFUSED, &row);
+    }
+
     /// Writes one operation as one server answered it, or failed to.
     pub(super) fn operation<O: Audited>(
         &self,
@@ -232,10 +250,14 @@ impl Journal {
             result_message: &outcome.message,
             duration: reached.duration,
         };
+        self.write(O::EVENT, &row);
+    }
+
+    fn write(&self, event: &'static str, row: &Row<'_>) {
         // Both threads write at the same time.
-        let kept = self.audit.as_ref().map(|audit| (audit, audit.queue(&row)));
+        let kept = self.audit.as_ref().map(|audit| (audit, audit.queue(row)));
         if self.log.is_enabled(Level::Basic) {
-            self.log.wait(self.queue_row(O::EVENT, &row));
+            self.log.wait(self.queue_row(event, row));
         }
         if let Some((audit, row)) = kept {
             audit.wait(row);

@@ -39,6 +39,9 @@ impl<'a> Loader<'a> {
             auditor::load(&self.item("auditor_key", place, source.into_inner().0)?)
         });
         let auditor_key = auditor_key.transpose()?;
+        if let Some(algorithm) = &keys.algorithm {
+            self.judge_algorithm(algorithm)?;
+        }
         let config = Config {
             path: self.source.path.to_owned(),
             client_name: document.client.name.0,
@@ -128,6 +131,28 @@ impl<'a> Loader<'a> {
         let message = format!("{why}: who takes it has both. Use a key server on another machine");
         self.findings.push(Finding { id: "loopback-server", message });
         Ok(())
+    }
+
+    /// There is one algorithm. Whoever names another one is told why not.
+    fn judge_algorithm(&self, algorithm: &Spanned<String>) -> Result<()> {
+        const ADVISED_AGAINST: [(&str, &[&str]); 5] = [
+            ("3DES", &["3DES", "TDES", "TRIPLEDES", "DESEDE", "DESEDE3"]),
+            ("GOST", &["GOST", "GHOST", "MAGMA", "KUZNYECHIK"]),
+            ("Twofish", &["TWOFISH"]),
+            ("Blowfish", &["BLOWFISH"]),
+            ("homomorphic encryption", &["HOMOMORPHIC", "HOMOMORPHICENCRYPTION", "FHE"]),
+        ];
+        let word: String = algorithm.get_ref().chars().filter(char::is_ascii_alphanumeric).collect();
+        let word = word.to_ascii_uppercase();
+        let named = ADVISED_AGAINST.iter().find(|(_, names)| names.contains(&word.as_str()));
+        let why = match (word.as_str(), named) {
+            ("AES256" | "AES256GCM", _) => return Ok(()),
+            ("AES128" | "AES192", _) => "shorter keys of AES are not made or used".to_owned(),
+            (_, Some((name, _))) => format!("{name} is advised against for data at rest"),
+            _ => format!("{:?} is not an algorithm that is used here", algorithm.get_ref()),
+        };
+        let why = format!("{why}; say \"AES-256\", or leave `algorithm` out");
+        Err(self.source.error(Code::AlgorithmRefused, algorithm.span().start, &why))
     }
 
     fn tls(&mut self, server: &ServerSection, defaults: &TlsSection, place: usize) -> Result<Arc<Tls>> {

@@ -10,6 +10,7 @@ mod changes;
 pub mod files;
 mod findings;
 mod fingerprint;
+mod keeping;
 mod load;
 mod masks;
 mod origin;
@@ -353,7 +354,9 @@ pub fn load_watched(path: &Path, watch: &Watch) -> Result<(Config, Vec<Finding>)
     let bytes = files::read(path, "the configuration", Access::Private)?;
     let source = Source::new(&absolute, &bytes, watch)?;
     let document = source.parse()?;
-    load::Loader::new(&source).load(document, now())
+    let (config, mut findings) = load::Loader::new(&source).load(document, now())?;
+    findings.extend(keeping::check_media(config.policy, watch.files().iter().map(PathBuf::as_path))?);
+    Ok((config, findings))
 }
 
 /// In seconds since 1970, as certificates count them.

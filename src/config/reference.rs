@@ -102,6 +102,8 @@ pub const KEYS: &[KeyDoc] = &[
     doc("cache", "max_uses", "a number from 1", Means("no number of uses is too many"),
         "After a key was given out so many times, by name or to decrypt, its state is verified again."),
     doc("cache", "max_entries", "a number from 1", Is("1000"), "How many keys are kept at most."),
+    doc("keys", "algorithm", "\"AES-256\"", Is("\"AES-256\""),
+        "What keys are of. There is no other; it can be said for those who ask."),
     doc("keys", "template", "text with `{id}` in it, such as \"customer-{id}\"", Means("users have no keys of their own"),
         "How the key of a user, customer or document is named, where the application gives what tells them apart."),
     doc("keys", "pseudonym_key", "the name of a key", Means("identifiers stand in the names as they are"),

@@ -95,6 +95,7 @@ pub(super) struct CacheSection {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct KeysSection {
+    pub algorithm: Option<Spanned<String>>,
     pub template: Option<KeyTemplate>,
     pub pseudonym_key: Option<KeyName>,
     pub rotate_after: Option<PositivePeriod>,

@@ -27,6 +27,11 @@ impl Watch {
         self.files.borrow_mut().entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
     }
 
+    /// The files.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().keys().cloned().collect()
+    }
+
     /// Whether any of the files is not what it was. Does not read them.
     pub fn has_changed(&self) -> bool {
         self.files.borrow().iter().any(|(path, stamp)| Stamp::of(path) != *stamp)

@@ -41,6 +41,15 @@ pub const KEYSTEAD_E_CERTIFICATE_INVALID: i32 = 204;
 /// The policy "strict" forbids this.
 pub const KEYSTEAD_E_POLICY_REFUSED: i32 = 205;
 
+/// The configuration, or a file it names, lies on a removable medium or a network mount.
+pub const KEYSTEAD_E_MOUNT_REFUSED: i32 = 206;
+
+/// The owner of the configuration is a user who can sign on.
+pub const KEYSTEAD_E_OWNER_SIGNS_ON: i32 = 207;
+
+/// Another client of this process, of another name, uses the same client certificate.
+pub const KEYSTEAD_E_CERTIFICATE_SHARED: i32 = 208;
+
 /// No configured key server answered; the detail lists every attempt.
 pub const KEYSTEAD_E_NO_SERVER: i32 = 301;
 
@@ -121,8 +130,15 @@ pub const KEYSTEAD_E_ALGORITHM_REFUSED: i32 = 506;
 
 /// Something is known to need the key, so it is not destroyed.
 pub const KEYSTEAD_E_KEY_REFERENCED: i32 = 507;
+
 /// The configuration has no mask of this name for this role.
 pub const KEYSTEAD_E_ROLE_REFUSED: i32 = 508;
+
+/// The object is a part of a split key.
+pub const KEYSTEAD_E_KEY_SPLIT: i32 = 509;
+
+/// Another client of this process, of another name, uses the same key.
+pub const KEYSTEAD_E_KEY_SHARED: i32 = 510;
 
 /// A fault of the library itself; the client or key is not usable any more.
 pub const KEYSTEAD_E_INTERNAL: i32 = 901;
@@ -161,6 +177,9 @@ names! {
     KEYSTEAD_E_FILE_EXPOSED,
     KEYSTEAD_E_CERTIFICATE_INVALID,
     KEYSTEAD_E_POLICY_REFUSED,
+    KEYSTEAD_E_MOUNT_REFUSED,
+    KEYSTEAD_E_OWNER_SIGNS_ON,
+    KEYSTEAD_E_CERTIFICATE_SHARED,
     KEYSTEAD_E_NO_SERVER,
     KEYSTEAD_E_UNREACHABLE,
     KEYSTEAD_E_DEADLINE,
@@ -189,6 +208,8 @@ names! {
     KEYSTEAD_E_ALGORITHM_REFUSED,
     KEYSTEAD_E_KEY_REFERENCED,
     KEYSTEAD_E_ROLE_REFUSED,
+    KEYSTEAD_E_KEY_SPLIT,
+    KEYSTEAD_E_KEY_SHARED,
     KEYSTEAD_E_INTERNAL,
     KEYSTEAD_E_MEMORY_EXHAUSTED,
     KEYSTEAD_E_SYSTEM,

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::lookup::{Found, View, check_algorithm, group_of};
+use super::lookup::{Found, View, group_of};
 use super::space::kek;
 use super::{Keys, subject};
 use crate::cluster::{Answered, Subject, Unserved};
@@ -232,7 +232,7 @@ impl Keys {
         let shown =
             settled.into_iter().find(|found| found.identifier == winner.identifier).ok_or_else(|| vanished(id))?;
         if shown.state == State::Active {
-            return check_algorithm(&shown).map(|()| shown);
+            return self.check_kind(&shown).map(|()| shown);
         }
         let message = format!(
             "key {} was made as object {:?}, and the key server now shows it in state {}; try again",

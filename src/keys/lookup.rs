@@ -9,12 +9,13 @@ use crate::config;
 use crate::envelope::KeyId;
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::attributes::{self, Attributes};
-use crate::kmip::{Algorithm, Deadline, Failure, GetAttributes, Locate, State};
+use crate::kmip::{Algorithm, Deadline, Failure, GetAttributes, Locate, ObjectType, State};
 use crate::log::{Severity, catalogue};
 
 /// What is asked of every object before it is believed to be a key.
 const WANTED: &[&str] = &[
     attributes::NAME,
+    attributes::OBJECT_TYPE,
     attributes::STATE,
     attributes::ALGORITHM,
     attributes::LENGTH,
@@ -32,6 +33,7 @@ pub struct Found {
     /// The server's unique identifier.
     pub identifier: String,
     pub state: State,
+    pub object_type: Option<ObjectType>,
     pub algorithm: Option<Algorithm>,
     pub length_bits: Option<u32>,
     /// Seconds since 1970.
@@ -128,7 +130,7 @@ impl Keys {
         match newest {
             Some(newest) => {
                 self.refuse_twins(&found, &newest.id)?;
-                check_algorithm(newest)?;
+                self.check_kind(newest)?;
                 self.warn_of_age(newest);
                 Ok(newest.clone())
             }
@@ -168,7 +170,7 @@ impl Keys {
             .into_iter()
             .next()
             .ok_or_else(|| not_found(&id.to_string(), "check whether it was destroyed", unreached))?;
-        check_algorithm(&first).map(|()| first)
+        self.check_kind(&first).map(|()| first)
     }
 
     /// Every version of `name`; an error if there is none.
@@ -303,6 +305,7 @@ fn recognise(identifier: &str, attributes: &Attributes, name: &str, server: usiz
         id,
         identifier: identifier.to_owned(),
         state: attributes.state.unwrap_or(State::Other(0)),
+        object_type: attributes.object_type,
         algorithm: attributes.algorithm,
         length_bits: attributes.length_bits,
         initial_date: attributes.initial_date,
@@ -329,20 +332,6 @@ fn without_losers(found: Vec<Found>) -> Vec<Found> {
     };
     let keep: Vec<bool> = found.iter().map(kept).collect();
     found.into_iter().zip(keep).filter_map(|(one, keep)| keep.then_some(one)).collect()
-}
-
-pub(super) fn check_algorithm(found: &Found) -> Result<()> {
-    if found.algorithm == Some(Algorithm::AES) && found.length_bits == Some(256) {
-        return Ok(());
-    }
-    let message = format!(
-        "key {} on the key server is of algorithm {} with {} bits, and only AES with 256 bits is used; create a key \
-         under another name",
-        found.id,
-        found.algorithm.map_or("unknown".into(), |algorithm| algorithm.to_string()),
-        found.length_bits.map_or("unknown".into(), |bits| bits.to_string())
-    );
-    Err(Error::new(Code::AlgorithmRefused, message))
 }
 
 fn not_found(name: &str, remedy: &str, unreached: Vec<Attempt>) -> Error {
@@ -377,6 +366,7 @@ pub(super) mod tests {
             id: KeyId::parse(id).unwrap(),
             identifier: "1".into(),
             state,
+            object_type: Some(ObjectType::SYMMETRIC_KEY),
             algorithm: Some(Algorithm::AES),
             length_bits: Some(256),
             initial_date: Some(1),

@@ -15,8 +15,10 @@ mod ledger;
 mod lifecycle;
 mod lookup;
 mod naming;
+mod prohibited;
 mod room;
 mod space;
+mod tenants;
 mod verify;
 
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use std::sync::atomic::AtomicU64;
 
 pub use create::Creation;
 pub use handle::Key;
+
+use ring::digest;
 
 use crate::cluster::{Cluster, Subject};
 use crate::config::{self, Config, Policy};
@@ -42,6 +46,7 @@ use naming::Pseudonyms;
 use room::Room;
 use space::Spaces;
 pub use space::{Kek, Original, Rewrapped};
+use tenants::{Possession, Tenancy};
 use verify::is_outage;
 
 /// The keys of a client.
@@ -54,6 +59,7 @@ pub struct Keys {
     cache: Arc<Cache>,
     room: Arc<Room>,
     ledger: Ledger,
+    tenancy: Tenancy,
     pseudonyms: Pseudonyms,
     told: age::Told,
     newest_flights: Flights<String, Key>,
@@ -65,7 +71,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Errors: `FileExposed`, `System` for the file of `keys.state`.
+    /// Errors: `FileExposed`, `System` for the file of `keys.state`; `CertificateShared`.
     pub fn new(cluster: Arc<Cluster>, config: &Config) -> Result<Keys> {
         let cache = Arc::new(Cache::new(config.cache.max_entries));
         let room = Arc::new(Room::new(cache.clone(), cluster.journal().clone()));
@@ -78,6 +84,7 @@ impl Keys {
             cache,
             room,
             ledger: Ledger::open(config.keys.state.as_deref())?,
+            tenancy: Tenancy::new(&config.client_name),
             pseudonyms: Pseudonyms::default(),
             told: age::Told::default(),
             newest_flights: Flights::default(),
@@ -86,6 +93,7 @@ impl Keys {
             spaces: Spaces::default(),
             outage_until: AtomicU64::new(0),
         };
+        keys.take_certificates(config)?;
         keys.tell_damage();
         Ok(keys)
     }
@@ -175,6 +183,27 @@ impl Keys {
 
     pub fn counts(&self) -> Counts {
         self.cache.counts()
+    }
+
+    /// Two tenants of one process do not share a client certificate: to the key server they would be one.
+    fn take_certificates(&self, config: &Config) -> Result<()> {
+        for server in &config.servers {
+            let certificate = server.tls.identity.cert.first().map_or(&[][..], |certificate| certificate.as_ref());
+            let fingerprint = digest::digest(&digest::SHA256, certificate);
+            let fingerprint = fingerprint.as_ref().try_into().expect("32 bytes");
+            let Err(other) = self.tenancy.take(Possession::Certificate(fingerprint)) else { continue };
+            let message = format!(
+                "the client certificate of {} is also that of the client {other:?} of this process; give each tenant a \
+                 certificate of its own",
+                server.tls.common_name
+            );
+            if self.policy == Policy::Strict {
+                return Err(Error::new(Code::CertificateShared, message));
+            }
+            let fields = [("finding", "shared-certificate".into()), ("message", message.into())];
+            self.cluster.journal().event(catalogue::CONFIG_FINDING, Severity::Warning, &fields);
+        }
+        Ok(())
     }
 
     fn tell_damage(&self) {

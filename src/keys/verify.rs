@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::handle::{Key, Version};
 use super::lookup::Found;
 use super::{Keys, now, subject};
-use crate::config::Policy;
 use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Deadline, Get};
@@ -152,20 +151,11 @@ impl Keys {
 
     /// Gets the key bytes from the server that described the key, or from another one.
     pub(super) fn fetch(&self, found: &Found, deadline: Deadline) -> Result<Arc<Version>> {
+        self.check_tenant(found)?;
         let get = Get { id: &found.identifier };
         let get = || Ok(self.cluster.call(&get, subject(&found.id), Some(found.server), deadline)?.answer.material);
         let material = self.room.with(get)?;
-        if looks_made_by_hand(&material) {
-            let message = format!(
-                "the bytes of key {} on the key server are printable or repeat themselves, so they were not made by a \
-                 random generator; create the key anew on the key server",
-                found.id
-            );
-            if self.policy == Policy::Strict {
-                return Err(Error::new(Code::KeyWeak, message));
-            }
-            self.cluster.journal().event(catalogue::KEY_REFUSED, Severity::Warning, &[("message", message.into())]);
-        }
+        self.check_material(found, &material)?;
         Ok(Arc::new(Version::new(self.ready(found.id.clone(), material), found, self.rules)))
     }
 
@@ -210,26 +200,4 @@ impl Keys {
 /// Whether the servers that can tell could not be asked: one that lags does not know what another one does.
 pub(super) fn is_outage(error: &Error) -> bool {
     error.code().is_transport() || error.code() == Code::KeyNotFound && !error.attempts().is_empty()
-}
-
-/// A random generator makes 32 printable bytes once in 10^13, and fewer than 8 different ones never.
-pub(super) fn looks_made_by_hand(material: &[u8; 32]) -> bool {
-    let mut seen = zeroize::Zeroizing::new([false; 256]);
-    material.iter().for_each(|&byte| seen[usize::from(byte)] = true);
-    let distinct = seen.iter().filter(|&&seen| seen).count();
-    distinct < 8 || material.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn key_bytes_that_people_type_or_programs_fill_in_are_noticed() {
-        assert!(looks_made_by_hand(b"correct horse battery staple 123"));
-        assert!(looks_made_by_hand(&[0; 32]));
-        assert!(looks_made_by_hand(&[0xAA; 32]));
-        let random: [u8; 32] = ring::digest::digest(&ring::digest::SHA256, b"x").as_ref().try_into().unwrap();
-        assert!(!looks_made_by_hand(&random));
-    }
 }

@@ -100,6 +100,14 @@ impl fmt::Display for Algorithm {
             6 => f.write_str("ECDSA"),
             7 => f.write_str("HMAC-SHA1"),
             9 => f.write_str("HMAC-SHA256"),
+            0x10 => f.write_str("Blowfish"),
+            0x11 => f.write_str("Camellia"),
+            0x12 => f.write_str("CAST5"),
+            0x13 => f.write_str("IDEA"),
+            0x15 => f.write_str("RC2"),
+            0x16 => f.write_str("RC4"),
+            0x17 => f.write_str("RC5"),
+            0x19 => f.write_str("Twofish"),
             other => write!(f, "algorithm {other:#x}"),
         }
     }
@@ -137,6 +145,7 @@ pub struct ObjectType(pub u32);
 
 impl ObjectType {
     pub const SYMMETRIC_KEY: ObjectType = ObjectType(2);
+    pub const SPLIT_KEY: ObjectType = ObjectType(5);
 }
 
 impl fmt::Display for ObjectType {

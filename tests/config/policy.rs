@@ -49,3 +49,27 @@ fn a_password_comes_from_the_environment() {
     site.refused(&text("PATH").replace("env:PATH", "file:empty")).at(13, 12).says(&["the password is empty"]);
     site.refused(&text("PATH").replace("env:PATH", "env:")).at(13, 12).says(&["`password` is not usable"]);
 }
+
+#[test]
+fn an_algorithm_that_is_advised_against_is_refused_by_its_name_under_every_policy() {
+    let site = Site::new();
+    let text = |policy, name: &str| minimal(policy) + "[keys]\nalgorithm = \"" + name + "\"\n";
+    for policy in crate::site::POLICIES {
+        for (name, says) in [
+            ("3DES", "3DES is advised against"),
+            ("des-ede3", "3DES is advised against"),
+            ("GOST", "GOST is advised against"),
+            ("Twofish", "Twofish is advised against"),
+            ("BLOWFISH", "Blowfish is advised against"),
+            ("homomorphic", "homomorphic encryption is advised against"),
+            ("AES-128", "shorter keys"),
+            ("rot13", "\"rot13\" is not an algorithm"),
+        ] {
+            site.refused(&text(policy, name))
+                .is(Code::AlgorithmRefused, &site.path("keystead.conf"))
+                .at(13, 13)
+                .says(&[says, "AES-256"]);
+        }
+        site.load(&text(policy, "AES-256")).unwrap();
+    }
+}

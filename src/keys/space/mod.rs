@@ -21,7 +21,7 @@ pub(super) use open::Spaces;
 
 use super::create::Creation;
 use super::handle::Key;
-use super::verify::looks_made_by_hand;
+use super::prohibited::looks_made_by_hand;
 use super::{Keys, check_name, subject};
 use crate::cluster::Unserved;
 use crate::config::Policy;

@@ -54,6 +54,9 @@ fn expect_id(payload: Reader<'_>, id: &str) -> Result<()> {
 fn expect_symmetric_key(payload: Reader<'_>) -> Result<()> {
     match ObjectType(payload.require(tags::OBJECT_TYPE)?.enumeration()?) {
         ObjectType::SYMMETRIC_KEY => Ok(()),
+        ObjectType::SPLIT_KEY => {
+            Err(Error::new(Code::KeySplit, "the object is a part of a split key, and keys are not put together here"))
+        }
         other => unexpected(format!("the object is a {other} instead of a symmetric key")),
     }
 }

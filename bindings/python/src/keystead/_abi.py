@@ -40,6 +40,15 @@ class Code(IntEnum):
     # The policy "strict" forbids this.
     POLICY_REFUSED = 205
 
+    # The configuration, or a file it names, lies on a removable medium or a network mount.
+    MOUNT_REFUSED = 206
+
+    # The owner of the configuration is a user who can sign on.
+    OWNER_SIGNS_ON = 207
+
+    # Another client of this process, of another name, uses the same client certificate.
+    CERTIFICATE_SHARED = 208
+
     # No configured key server answered; the detail lists every attempt.
     NO_SERVER = 301
 
@@ -123,6 +132,12 @@ class Code(IntEnum):
 
     # The configuration has no mask of this name for this role.
     ROLE_REFUSED = 508
+
+    # The object is a part of a split key.
+    KEY_SPLIT = 509
+
+    # Another client of this process, of another name, uses the same key.
+    KEY_SHARED = 510
 
     # A fault of the library itself; the client or key is not usable any more.
     INTERNAL = 901

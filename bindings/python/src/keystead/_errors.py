@@ -101,6 +101,8 @@ _CLASSES: dict[int, type[KeysteadError]] = {
     Code.KEY_WEAK: KeyStateError,
     Code.ALGORITHM_REFUSED: KeyStateError,
     Code.KEY_REFERENCED: KeyStateError,
+    Code.KEY_SPLIT: KeyStateError,
+    Code.KEY_SHARED: KeyStateError,
 }
 
 

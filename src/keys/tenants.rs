@@ -1,0 +1,118 @@
+//! Tenants of one process do not share what is to keep them apart: a client certificate, or a key.
+//!
+//! A tenant is a client by its configured name. What one of them uses is known to all clients of the process.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+
+use crate::platform::ProcessStamp;
+
+/// What a tenant uses.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Possession {
+    /// A client certificate, by its SHA-256 fingerprint.
+    Certificate([u8; 32]),
+    /// An object on a key server, by the server's name and the object's identifier.
+    Object(String, String),
+}
+
+/// Of one process: a forked child has clients of its own, and a lock that its parent held says nothing.
+struct Registry {
+    process: ProcessStamp,
+    owners: Mutex<HashMap<Possession, Owner>>,
+}
+
+struct Owner {
+    tenant: String,
+    /// How many clients of the tenant use it.
+    count: usize,
+}
+
+/// One client's possessions. Given up when it is dropped.
+pub struct Tenancy {
+    tenant: String,
+    registry: Arc<Registry>,
+    held: Mutex<Vec<Possession>>,
+}
+
+impl Registry {
+    fn of_this_process() -> Arc<Registry> {
+        static REGISTRY: ArcSwapOption<Registry> = ArcSwapOption::const_empty();
+        loop {
+            let seen = REGISTRY.load();
+            if let Some(registry) = seen.as_ref()
+                && registry.process.is_current()
+            {
+                return registry.clone();
+            }
+            let fresh = Registry { process: ProcessStamp::current(), owners: Mutex::default() };
+            REGISTRY.compare_and_swap(&seen, Some(Arc::new(fresh)));
+        }
+    }
+}
+
+impl Tenancy {
+    pub fn new(tenant: &str) -> Tenancy {
+        Tenancy { tenant: tenant.to_owned(), registry: Registry::of_this_process(), held: Mutex::default() }
+    }
+
+    /// Takes what this tenant uses, unless it is another one's: then tells whose.
+    pub fn take(&self, possession: Possession) -> Result<(), String> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains(&possession) {
+            return Ok(());
+        }
+        let mut owners = self.registry.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let owner = owners.entry(possession.clone()).or_insert(Owner { tenant: self.tenant.clone(), count: 0 });
+        if owner.tenant != self.tenant {
+            return Err(owner.tenant.clone());
+        }
+        owner.count += 1;
+        held.push(possession);
+        Ok(())
+    }
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        if !self.registry.process.is_current() {
+            return;
+        }
+        let mut owners = self.registry.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        for possession in self.held.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if let Some(owner) = owners.get_mut(&possession) {
+                owner.count -= 1;
+                if owner.count == 0 {
+                    owners.remove(&possession);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_tenant_uses_no_other_takes_before_it_is_given_up() {
+        let certificate = || Possession::Certificate([7; 32]);
+        let object = |server: &str| Possession::Object(server.into(), "object-of-this-test".into());
+        let (one, again, other) = (Tenancy::new("one"), Tenancy::new("one"), Tenancy::new("other"));
+        for possession in [certificate(), object("kms1:5696")] {
+            one.take(possession.clone()).unwrap();
+            one.take(possession.clone()).unwrap();
+            again.take(possession.clone()).unwrap();
+            assert_eq!(other.take(possession).unwrap_err(), "one");
+        }
+        other.take(object("kms2:5696")).expect("another server's identifier means another key");
+        drop(one);
+        assert_eq!(other.take(certificate()).unwrap_err(), "one", "its second client is still there");
+        drop(again);
+        other.take(certificate()).unwrap();
+    }
+}

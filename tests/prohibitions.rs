@@ -1,0 +1,146 @@
+//! What is refused of keys and of where they come from, each with a code of its own, a record and a row.
+
+#[path = "common/keyservers.rs"]
+mod keyservers;
+
+use std::time::Duration;
+
+use keyservers::{KeyServers, Kind};
+use keystead::kmip::ttlv::{Reader, Writer};
+use keystead::kmip::{Activate, Connector, Deadline, Operation, Version, attributes, tags};
+use keystead::{Client, Code, Error, config};
+
+/// Makes a key as other programs do, of whatever algorithm.
+struct CreateOther<'a> {
+    id: &'a str,
+    group: &'a str,
+    algorithm: u32,
+    bits: i32,
+}
+
+impl Operation for CreateOther<'_> {
+    const CODE: u32 = 0x01;
+    const NAME: &'static str = "Create";
+    type Answer = String;
+
+    fn write(&self, payload: &mut Writer, _: Version) {
+        const SYMMETRIC_KEY: u32 = 2;
+        const ENCRYPT_AND_DECRYPT: i32 = 0xC;
+        fn attribute(template: &mut Writer, name: &str, value: impl FnOnce(&mut Writer)) {
+            template.structure(tags::ATTRIBUTE, |attribute| {
+                attribute.text(tags::ATTRIBUTE_NAME, name);
+                value(attribute);
+            });
+        }
+        let value = tags::ATTRIBUTE_VALUE;
+        payload.enumeration(tags::OBJECT_TYPE, SYMMETRIC_KEY);
+        payload.structure(tags::TEMPLATE_ATTRIBUTE, |template| {
+            attribute(template, attributes::ALGORITHM, |writer| writer.enumeration(value, self.algorithm));
+            attribute(template, attributes::LENGTH, |writer| writer.integer(value, self.bits));
+            attribute(template, attributes::USAGE_MASK, |writer| writer.integer(value, ENCRYPT_AND_DECRYPT));
+            attribute(template, attributes::NAME, |writer| {
+                writer.structure(value, |name| {
+                    name.text(tags::NAME_VALUE, self.id);
+                    name.enumeration(tags::NAME_TYPE, 1);
+                });
+            });
+            attribute(template, attributes::OBJECT_GROUP, |writer| writer.text(value, self.group));
+        });
+    }
+
+    fn read(&self, payload: Reader<'_>) -> keystead::Result<String> {
+        Ok(payload.require(tags::UNIQUE_IDENTIFIER)?.text()?.to_owned())
+    }
+}
+
+#[test]
+fn keys_of_weak_algorithms_and_lengths_are_refused_recorded_and_audited() {
+    let servers = KeyServers::start_kind(Kind::PyKmip, 1);
+    let (settings, _) = config::load(&servers.config).unwrap();
+    let soon = || Deadline::after(Duration::from_secs(10));
+    let mut connection = Connector::new(&settings.servers[0]).unwrap().connect(soon()).map_err(Error::from).unwrap();
+    let client = Client::open(&servers.config).unwrap();
+    for (name, algorithm, bits, says) in
+        [("des3", 2, 192, "3DES"), ("blow", 0x10, 256, "Blowfish"), ("short", 3, 128, "AES with 128 bits")]
+    {
+        let (id, group) = (format!("{name}/1"), format!("keystead:{name}"));
+        let create = CreateOther { id: &id, group: &group, algorithm, bits };
+        let object = connection.call(&create, soon()).map_err(Error::from).unwrap();
+        connection.call(&Activate { id: &object }, soon()).map_err(Error::from).unwrap();
+        let error = client.key(name).err().unwrap();
+        assert_eq!(error.code(), Code::AlgorithmRefused, "{error}");
+        assert!(error.message().contains(says), "{error}");
+        // Nobody makes a version 1 beside it either.
+        assert_eq!(client.create_key(name).err().unwrap().code(), Code::AlgorithmRefused);
+        let log = std::fs::read_to_string(&servers.log).unwrap();
+        let record = log.lines().find(|line| line.contains("event=key.refused") && line.contains(name)).unwrap();
+        assert!(record.contains("reason=\"algorithm refused\"") && record.contains(says), "{record}");
+        let trail = std::fs::read_to_string(&servers.audit).unwrap();
+        let row = trail.lines().find(|row| row.starts_with("Refuse Key,") && row.contains(name)).unwrap();
+        assert!(row.contains(",failure,1,") && row.contains("algorithm refused") && row.contains(&object), "{row}");
+    }
+    assert!(!std::fs::read_to_string(&servers.audit).unwrap().contains("Get,"), "no key was fetched");
+    assert!(keystead::log::verify(&[&servers.audit]).unwrap().is_intact());
+}
+
+/// The harness's configuration under another name and with another certificate of a client.
+fn tenant(servers: &mut KeyServers, name: &str, certificate: Option<&str>) -> std::path::PathBuf {
+    let mut text = std::fs::read_to_string(&servers.config).unwrap();
+    let own = config::load(&servers.config).unwrap().0.client_name;
+    text = text.replace(&format!("name = \"{own}\""), &format!("name = \"{name}\""));
+    text = text.replace("keystead.log", &format!("{name}.log")).replace("audit.csv", &format!("{name}.csv"));
+    if let Some(kind) = certificate {
+        let theirs = servers.certificate(kind);
+        let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+        text = text.replace(&path(&servers.client_certificate), &path(&theirs.certificate));
+        text = text.replace(&path(&servers.client_key), &path(&theirs.key));
+    }
+    let path = servers.dir.join(format!("{name}.conf"));
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn tenants_of_one_process_neither_share_a_certificate_nor_open_each_other_s_data() {
+    let mut servers = KeyServers::start(1);
+    let one = Client::open(&tenant(&mut servers, "tenant-one", None)).unwrap();
+    let (key, _) = one.create_key("orders").unwrap();
+    let mut message = vec![0; key.encrypted_size(4).unwrap()];
+    key.encrypt(b"hers", b"", &mut message).unwrap();
+
+    // With the same certificate they would be one to the key server. Tests run under `relaxed`, which warns.
+    let shares = tenant(&mut servers, "tenant-two", None);
+    let strict = std::fs::read_to_string(&shares).unwrap().replace("\"relaxed\"", "\"strict\"");
+    let two = Client::open(&shares).unwrap();
+    let log = servers.dir.join("tenant-two.log");
+    assert!(std::fs::read_to_string(&log).unwrap().contains("finding=shared-certificate"));
+    two.key("orders").unwrap();
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("event=key.refused") && told.contains("reason=\"key shared\""), "{told}");
+    two.close().unwrap();
+    let path = servers.dir.join("strict.conf");
+    std::fs::write(&path, strict.replace("127.0.0.1", "kms.example.com")).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(Client::open(&path).err().unwrap().code(), Code::CertificateShared);
+
+    let apart = Client::open(&tenant(&mut servers, "tenant-three", Some("client-other"))).unwrap();
+    let error = apart.decrypt(&message, b"", "*", &mut [0; 64]).unwrap_err();
+    assert_eq!(error.code(), Code::KeyNotFound, "{error}");
+    // Once nobody else uses it, it is free.
+    one.close().unwrap();
+    drop((one, two));
+    Client::open(&path).unwrap();
+}
+
+#[test]
+fn no_call_takes_a_password_or_carries_the_bytes_of_a_key() {
+    let header = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/include/keystead.h")).unwrap();
+    let code: String =
+        header.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let (_, code) = code.split_once("*/").expect("the first page");
+    assert!(code.contains("keystead_client_create_key"), "the declarations were found");
+    for word in ["password", "passphrase", "secret", "material", "key_bytes", "raw_key"] {
+        assert!(!code.to_lowercase().contains(word), "{word} in the header: keys come from the key server alone");
+    }
+}
