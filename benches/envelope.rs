@@ -3,17 +3,17 @@
 //! `cargo bench --bench envelope` measures with criterion; `cargo bench --bench envelope -- --ratios` compares with the
 //! limits: both sides of a ratio take turns in short rounds, so that other work on the machine hits both alike.
 
-use std::ffi::CString;
+#[path = "../tests/common/c_key.rs"]
+mod c_key;
+
 use std::hint::black_box;
+use std::path::Path;
 use std::process::ExitCode;
-use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
+use c_key::CKey;
 use criterion::{Criterion, Throughput};
 use keystead::envelope::{Key, KeyId};
-use keystead::ffi::client::{keystead_client_create_key, keystead_client_open};
-use keystead::ffi::key::{keystead_key, keystead_key_encrypt, keystead_key_encrypted_size};
-use keystead::ffi::status::KEYSTEAD_OK;
 use keystead::memory::slot::Slot;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -74,33 +74,18 @@ fn encrypt(key: &Key, n: usize, offset: usize) -> Work<'_> {
 }
 
 /// The same through the C interface, by the handle that an application holds.
-fn encrypt_from_c<'a>(key: *const keystead_key, n: usize) -> Work<'a> {
+fn encrypt_from_c(key: &CKey, n: usize) -> Work<'_> {
     let mut plaintext = Aligned::new(n, 0);
-    // SAFETY: the caller keeps the handle until the work is done.
-    let size = unsafe { keystead_key_encrypted_size(key, n) };
-    let mut out = Aligned::new(size, 0);
+    let mut out = Aligned::new(key.encrypted_size(n), 0);
     Box::new(move || {
-        let (plaintext, out, mut filled) = (black_box(plaintext.bytes()), out.bytes(), 0);
-        // SAFETY: as above; the buffers are valid for their lengths and do not overlap.
-        let status = unsafe {
-            let (out, capacity) = (out.as_mut_ptr(), out.len());
-            keystead_key_encrypt(key, plaintext.as_ptr(), n, null(), 0, out, capacity, &raw mut filled, null_mut())
-        };
-        assert_eq!((status, black_box(filled)), (KEYSTEAD_OK, size));
+        black_box(key.encrypt(black_box(plaintext.bytes()), b"", out.bytes()));
     })
 }
 
 /// A key as an application gets it: from a client, whose configuration `KEYSTEAD_CONFIG` names. `None` without one.
-fn key_from_c() -> Option<*const keystead_key> {
-    let config = CString::new(std::env::var_os("KEYSTEAD_CONFIG")?.into_encoded_bytes()).unwrap();
-    let (mut client, mut key) = (null_mut(), null_mut());
-    // SAFETY: the texts end with a zero byte, and the places for results are valid. Both handles live to the end of the process.
-    let opened = unsafe {
-        keystead_client_open(config.as_ptr(), &raw mut client, null_mut()) == KEYSTEAD_OK
-            && keystead_client_create_key(client, c"0123456789abcdef".as_ptr(), &raw mut key, null_mut()) == KEYSTEAD_OK
-    };
-    assert!(opened, "KEYSTEAD_CONFIG names no configuration with a key server that answers");
-    Some(key)
+fn key_from_c() -> Option<CKey> {
+    let config = std::env::var_os("KEYSTEAD_CONFIG")?;
+    Some(CKey::create(Path::new(&config), "0123456789abcdef"))
 }
 
 fn message(key: &Key, n: usize) -> Vec<u8> {
@@ -210,7 +195,7 @@ fn compare_with_the_limits() -> bool {
         let [r, e, d] = [ring, encrypt, decrypt].map(|times| median(times.iter().copied()));
         println!("{n} bytes: ring {r:.0} ns, encrypt {e:.0} ns, decrypt {d:.0} ns");
         all_hold &= judge("encrypt / ring", compare(encrypt, ring, |e, r| e / r), limit, "");
-        if let Some(key) = key_from_c {
+        if let Some(key) = &key_from_c {
             let times = rounds(&mut [ring_seal(n), encrypt_from_c(key, n)]);
             all_hold &= judge("encrypt from C / ring", compare(&times[1], &times[0], |e, r| e / r), limit, "");
         }
