@@ -40,7 +40,7 @@ use chain::{ChainedFile, Keeping};
 use collector::Collector;
 use queue::{Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
-pub use time::utc;
+pub use time::{seconds_of, utc};
 pub use verify::verify;
 use view::View;
 

@@ -153,6 +153,15 @@ pub fn utc(seconds: i64) -> String {
     text
 }
 
+/// Seconds since 1970 of a date and a time in UTC, as [`utc`] and the audit trail write them.
+pub fn seconds_of(date: &str, time: &str) -> Option<i64> {
+    let digits = |text: &str, range: std::ops::Range<usize>| text.get(range)?.parse::<u32>().ok();
+    let (month, day) = (u8::try_from(digits(date, 5..7)?).ok()?, u8::try_from(digits(date, 8..10)?).ok()?);
+    let days = days_from_civil(digits(date, 0..4)?.into(), month, day)?;
+    let seconds = (digits(time, 0..2)? * 60 + digits(time, 3..5)?) * 60 + digits(time, 6..8)?;
+    Some(days * 86_400 + i64::from(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +178,7 @@ mod tests {
             (1_795_464_900, "2026-11-23 20:15:00Z"),
         ] {
             assert_eq!(utc(seconds), text);
+            assert_eq!(seconds_of(&text[..10], &text[11..]), Some(seconds));
         }
     }
 

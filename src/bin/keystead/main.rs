@@ -9,6 +9,7 @@ mod keys;
 mod messages;
 mod progress;
 mod reencrypt;
+mod report;
 mod show;
 mod spaces;
 mod streams;
@@ -51,9 +52,18 @@ enum Command {
     Reencrypt(reencrypt::Reencrypt),
     /// Ask every key server whether it answers; fails if none does
     Status,
+    /// Work with audit trails
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Work with logs and audit trails
     #[command(subcommand)]
     Log(LogCommand),
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Turn an audit trail into a page for people: what was done, by key and server, failures, failovers, rotations due
+    Report(report::Arguments),
 }
 
 #[derive(Subcommand)]
@@ -88,6 +98,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Inspect(command) => messages::inspect(&command, json)?,
         Command::Reencrypt(command) => return with_client(config, |client| reencrypt::run(&command, client, json)),
         Command::Status => return with_client(config, |client| show::status(client, json)),
+        Command::Audit(AuditCommand::Report(report)) if report.asks() => {
+            with_client(config, |client| report::run(&report, Some(client), json))?;
+        }
+        Command::Audit(AuditCommand::Report(report)) => report::run(&report, None, json)?,
         Command::Log(LogCommand::Verify { files }) => return show::verify(&files, json),
     }
     Ok(ExitCode::SUCCESS)

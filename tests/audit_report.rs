@@ -1,0 +1,208 @@
+//! What `keystead audit report` promises: a page whose figures are those of the trail, and that needs and loads nothing else.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use keystead::audit::{AuditTrail, Row};
+
+fn report(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_keystead")).args(["audit", "report"]).args(arguments).output().unwrap()
+}
+
+fn page(file: &Path) -> String {
+    let output = report(&[file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(arguments: &[&str]) -> serde_json::Value {
+    let output = report(&[&["--json"], arguments].concat());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+}
+
+/// Names that would become part of a page that did not mind them, and have a browser ask for `url`.
+fn hostile(url: &str) -> Vec<String> {
+    vec![
+        format!("<img src={url}>"),
+        format!("\"><script src=\"{url}\"></script>"),
+        format!("</table></style><link rel=stylesheet href='{url}'>"),
+        format!("&lt;img src={url}&gt;"),
+        format!("--></title></svg><iframe src={url}></iframe>\u{202e}"),
+    ]
+}
+
+/// A trail of 61 operations, 11 of which failed, and a failover.
+fn trail(path: &Path, names: &[String]) {
+    let trail = AuditTrail::open(path).unwrap();
+    let row = |operation: &str, key_server: &str, key_name: &str, result_reason: &str| {
+        trail.append(&Row {
+            operation,
+            key_server,
+            port: 5696,
+            key_name,
+            user: "orders-api",
+            succeeded: result_reason.is_empty(),
+            key_version: Some(2),
+            result_reason,
+            ..Row::default()
+        });
+    };
+    row("Create", "kms1.example.com", "orders", "");
+    row("Get", "kms1.example.com", "orders", "unreachable");
+    row("Get", "kms2.example.com", "orders", "");
+    for n in 0..48 {
+        row("Locate", "kms1.example.com", &format!("customer-{}", n % 20), "");
+    }
+    for _ in 0..2 {
+        for name in names {
+            row("Get", "kms1.example.com", name, "permission denied");
+        }
+    }
+}
+
+#[test]
+fn the_figures_are_those_of_the_trail() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.csv");
+    trail(&file, &hostile("http://127.0.0.1:9/"));
+    let name = file.to_str().unwrap();
+    let told = json(&[name]);
+    assert_eq!(told["operations"], serde_json::json!({"success": 50, "failure": 11}));
+    assert_eq!(told["by_server"]["kms1.example.com:5696"], serde_json::json!({"success": 49, "failure": 11}));
+    assert_eq!(told["by_operation"]["Locate"], serde_json::json!({"success": 48, "failure": 0}));
+    assert_eq!(told["by_key"]["customer-3"]["success"], 3);
+    assert_eq!((&told["by_key"]["orders"]["version"], &told["by_key"]["orders"]["rotations"]), (&2.into(), &1.into()));
+    assert_eq!(told["by_key"].as_object().unwrap().len(), 26);
+    assert_eq!(told["reasons"]["permission denied"]["failure"], 10);
+    assert_eq!(
+        (&told["failovers"]["count"], &told["failovers"]["last"][0]["to"]),
+        (&1.into(), &"kms2.example.com:5696".into())
+    );
+    let bars: u64 =
+        told["over_time"]["bars"].as_object().unwrap().values().map(|bar| bar["success"].as_u64().unwrap()).sum();
+    assert_eq!((bars, &told["unreadable"]), (50, &0.into()));
+    assert_eq!(told["verification"]["findings"], serde_json::json!([]));
+
+    let page = page(&file);
+    for (id, value) in [("operations", "61"), ("failures", "11"), ("failovers", "1"), ("keys", "26"), ("due", "0")] {
+        assert!(page.contains(&format!("<dd id=\"{id}\">{value}</dd>")), "{id} is not {value}");
+    }
+    assert!(page.contains("id=\"verdict\">Chain intact<"));
+
+    let mut bytes = std::fs::read(&file).unwrap();
+    let place = bytes.windows(6).position(|part| part == b"orders").unwrap();
+    bytes[place] = b'0';
+    std::fs::write(&file, bytes).unwrap();
+    let page = self::page(&file);
+    assert!(page.contains("id=\"verdict\">Chain NOT intact<") && page.contains("altered"), "an altered row is told of");
+}
+
+#[test]
+fn what_is_old_is_due_and_rotated_files_are_one_trail() {
+    let folder = tempfile::tempdir().unwrap();
+    let header =
+        "operation,key_server,ip_address,port,key_name,date,time,user,result,key_version,result_reason,result_message";
+    let row = |name: &str, version: u32, date: &str| {
+        format!("Create,kms1,,5696,{name},{date},10:00:00,me,success,{version},,\r\n")
+    };
+    let older = folder.path().join("audit.csv.1");
+    let rows = [row("orders", 1, "2020-01-01"), row("invoices", 1, "2020-01-01"), "no row at all\r\n".into()];
+    std::fs::write(&older, format!("{header}\r\n{}", rows.concat())).unwrap();
+    let newer = folder.path().join("audit.csv");
+    std::fs::write(&newer, format!("{header}\r\n{}", row("orders", 2, "2100-01-01"))).unwrap();
+    let told = json(&[older.to_str().unwrap(), newer.to_str().unwrap()]);
+    assert_eq!((&told["operations"]["success"], &told["unreadable"]), (&3.into(), &1.into()));
+    assert_eq!((&told["by_key"]["orders"]["version"], &told["by_key"]["orders"]["rotations"]), (&2.into(), &1.into()));
+    let output = report(&[older.to_str().unwrap(), newer.to_str().unwrap()]);
+    let page = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        page.contains("<dd id=\"due\">1</dd>")
+            && page.contains("<th scope=\"row\"><bdi>invoices</bdi></th><td>2020-01-01 10:00</td>")
+    );
+    let output = report(&[older.to_str().unwrap(), "--rotate-after", "99999"]);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("<dd id=\"due\">0</dd>"));
+
+    let other = folder.path().join("other.csv");
+    std::fs::write(&other, "name,age\r\nAda,36\r\n").unwrap();
+    let output = report(&[other.to_str().unwrap(), "-o", folder.path().join("out.html").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is not an audit trail"));
+    assert!(!folder.path().join("out.html").exists());
+}
+
+fn browser() -> Option<PathBuf> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|program| program.is_file())
+}
+
+/// What a browser makes of a page, and its picture.
+fn render(browser: &Path, page: &Path, folder: &Path) -> (String, Vec<u8>) {
+    let picture = folder.join("page.png");
+    let run = |what: &str| {
+        let mut command = Command::new(browser);
+        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
+        command.args(["--disable-background-networking", "--disable-component-update", "--timeout=20000"]);
+        command.arg(format!("--user-data-dir={}", folder.join("profile").display())).arg(what);
+        let output = command.arg(format!("file://{}", page.display())).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let dom = run("--dump-dom");
+    run(&format!("--screenshot={}", picture.display()));
+    (dom, std::fs::read(picture).unwrap())
+}
+
+/// Answers whoever connects with nothing, for as long as the test runs, and counts them.
+fn count_visitors(listener: TcpListener) -> Arc<AtomicUsize> {
+    let visitors = Arc::new(AtomicUsize::new(0));
+    let count = visitors.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    visitors
+}
+
+#[test]
+fn a_browser_shows_the_page_and_asks_for_nothing_else_whatever_the_names_in_it() {
+    let Some(browser) = browser() else {
+        println!("skipped: no Chromium on this machine");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let visitors = count_visitors(listener);
+    let names = hostile(&url);
+
+    // A page that does not mind them: the listener hears of it.
+    let control = folder.path().join("control.html");
+    std::fs::write(&control, format!("<!doctype html><title>control</title>{}", names.concat())).unwrap();
+    render(&browser, &control, folder.path());
+    assert!(visitors.swap(0, Ordering::SeqCst) > 0, "the control asked for nothing, so this test proves nothing");
+
+    let file = folder.path().join("audit.csv");
+    trail(&file, &names);
+    let html = folder.path().join("report.html");
+    assert!(report(&[file.to_str().unwrap(), "-o", html.to_str().unwrap()]).status.success());
+    let (dom, picture) = render(&browser, &html, folder.path());
+    assert_eq!(visitors.load(Ordering::SeqCst), 0, "the page had the browser ask for something");
+    for (id, value) in [("operations", "61"), ("failures", "11"), ("failovers", "1"), ("keys", "26")] {
+        assert!(dom.contains(&format!("<dd id=\"{id}\">{value}</dd>")), "{id} is not {value} in the browser");
+    }
+    for element in ["<script", "<img", "<iframe", "<link", "<object", "<base"] {
+        assert!(!dom.contains(element), "{element} is an element of the page");
+    }
+    assert!(dom.contains("&lt;img src=http"), "a hostile name is shown as it is");
+    assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "nothing is to be seen");
+}
