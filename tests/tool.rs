@@ -238,8 +238,14 @@ fn status_says_of_every_server_whether_it_answers_and_why_not() {
     assert_eq!((&of(1)["server"], &of(1)["state"]), (&names[1].as_str().into(), &"resting".into()));
     assert!(of(1)["last_error"].as_str().unwrap().contains("refused"), "{status}");
     assert!(of(0)["client_certificate_ends"].as_i64() > Some(0) && of(0)["latency_microseconds"].as_i64() > Some(0));
+    let vendor = of(0)["vendor"].as_str().unwrap();
+    assert!(vendor.contains("PyKMIP") || vendor.contains("Keystead test server"), "{vendor}");
+    assert!(
+        of(0)["server_certificate_ends"].as_i64() > Some(1_700_000_000) && of(1)["server_certificate_ends"].is_null()
+    );
+    assert_eq!(status["config"]["file"], servers.config.to_str().unwrap());
     let text = String::from_utf8(succeed(&servers.config, &["status"], b"")).unwrap();
-    assert!(text.starts_with("SERVER") && text.contains("refused"), "{text}");
+    assert!(text.starts_with("SERVER") && text.contains("refused") && text.contains(vendor), "{text}");
     servers.kill("primary");
     assert_eq!(tool(Some(&servers.config), &["status"], b"").status.code(), Some(1));
 }

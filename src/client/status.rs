@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cluster::{Health, Server, State};
+use crate::cluster::{Server, State};
 use crate::keys::Counts;
 
 /// What the client knows of itself and its servers.
@@ -70,16 +70,21 @@ pub struct ServerStatus {
     pub state: &'static str,
     pub address: Option<String>,
     pub kmip_version: Option<String>,
+    /// Who made it, as it says itself once it was asked: [`Client::probe_servers`](super::Client::probe_servers) does.
+    pub vendor: Option<String>,
     pub last_error: Option<String>,
     pub latency_microseconds: Option<u64>,
     /// When the certificate that we show it ends, in seconds since 1970.
     pub client_certificate_ends: i64,
+    /// When the certificate that it shows ends, in seconds since 1970.
+    pub server_certificate_ends: Option<i64>,
 }
 
 impl ServerStatus {
     pub(super) fn of(server: &Server) -> ServerStatus {
-        let Health { state, address, kmip_version, last_error, latency, .. } = server.health();
-        let state = match state {
+        let health = server.health();
+        let vendor = health.capabilities.as_ref().and_then(|known| known.description.as_ref()?.vendor.clone());
+        let state = match health.state {
             State::Untried => "untried",
             State::Healthy => "healthy",
             State::Resting(_) => "resting",
@@ -87,11 +92,13 @@ impl ServerStatus {
         ServerStatus {
             server: server.name(),
             state,
-            address: address.map(|address| address.to_string()),
-            kmip_version: kmip_version.map(|version| version.to_string()),
-            last_error,
-            latency_microseconds: latency.map(|latency| latency.as_micros() as u64),
+            address: health.address.map(|address| address.to_string()),
+            kmip_version: health.kmip_version.map(|version| version.to_string()),
+            vendor,
+            last_error: health.last_error,
+            latency_microseconds: health.latency.map(|latency| latency.as_micros() as u64),
             client_certificate_ends: server.certificate_ends(),
+            server_certificate_ends: health.server_certificate_ends,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Health {
     pub kmip_version: Option<Version>,
     /// What it can do, once it was asked; forgotten when it fails, as another one may come back in its place.
     pub capabilities: Option<Arc<Capabilities>>,
+    /// In seconds since 1970.
+    pub server_certificate_ends: Option<i64>,
     pub last_error: Option<String>,
     /// Of the last answered exchange.
     pub latency: Option<Duration>,

@@ -192,13 +192,16 @@ impl Cluster {
         exchange.result
     }
 
-    /// Asks every server, all at once, whether it answers; [`Server::health`] tells what came of it. Blocks.
+    /// Asks every server, all at once, whether it answers, and who made it; [`Server::health`] tells what came of it. Blocks.
     ///
     /// A server of version 1.0 refuses the question, which is an answer.
     pub fn probe(&self, deadline: Deadline) {
         std::thread::scope(|scope| {
             for index in self.order() {
-                scope.spawn(move || self.call_on(index, &DiscoverVersions, Subject::default(), deadline));
+                scope.spawn(move || match self.call_on(index, &DiscoverVersions, Subject::default(), deadline) {
+                    Err(failure) if failure.code().is_transport() => {}
+                    _ => drop(self.capabilities(index, deadline)),
+                });
             }
         });
     }

@@ -122,6 +122,7 @@ impl Server {
                 }
             };
             (address, version) = (Some(connection.peer()), Some(connection.version()));
+            lock(&self.health).server_certificate_ends = connection.server_certificate_ends();
             match connection.call_all(operations, turn) {
                 Ok(answers) => {
                     self.pool.keep(connection);

@@ -24,9 +24,9 @@ impl Changes {
             ("[client] policy", old.policy != new.policy),
             ("[cache]", old.cache != new.cache),
             ("[keys]", old.keys != new.keys),
+            ("[[mask]]", old.masks != new.masks),
             ("[log]", old.log != new.log),
             ("[audit]", old.audit != new.audit),
-            ("[[mask]]", old.masks != new.masks),
         ];
         let left = differences.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what.to_owned()).collect();
         Changes { taken_up, left }

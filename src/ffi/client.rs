@@ -224,7 +224,7 @@ pub unsafe extern "C" fn keystead_client_decrypt_masked(
 /// What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
 /// "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the
 /// "reload_error" that keeps a changed one from being taken up), "cache", and "servers" (for each its "state", KMIP
-/// version, last error and latency). Does not block.
+/// version, vendor, last error, latency, and when our certificate and its own end). Does not block.
 ///
 /// On success *out_json is to be freed with keystead_bytes_free(), else NULL.
 ///

@@ -123,6 +123,12 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
+/// When a certificate ends, in seconds since 1970.
+pub fn end_of(der: &CertificateDer<'_>) -> Option<i64> {
+    let validity = x509_cert::Certificate::from_der(der).ok()?.tbs_certificate.validity;
+    Some(validity.not_after.to_unix_duration().as_secs() as i64)
+}
+
 fn compare(pins: &[Fingerprint], der: &CertificateDer<'_>) -> Result<(), Distrust> {
     let shown = Fingerprint::of(der);
     if pins.contains(&shown) {

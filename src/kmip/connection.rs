@@ -11,6 +11,7 @@ use rustls_pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use super::buffer::Buffer;
+use super::certificate;
 use super::deadline::Deadline;
 use super::diagnosis::{self, Peer, Phase};
 use super::dial::{self, Find, Resolver};
@@ -122,6 +123,7 @@ impl Connector {
         let mut connection = Connection {
             peer,
             local,
+            server_certificate_ends: session.peer_certificate().and_then(certificate::end_of),
             session,
             version: NEGOTIATION,
             agreed: self.agreed.clone(),
@@ -206,6 +208,7 @@ impl AgreedVersion {
 pub struct Connection {
     peer: Peer,
     local: SocketAddr,
+    server_certificate_ends: Option<i64>,
     session: Session,
     version: Version,
     agreed: Arc<AgreedVersion>,
@@ -231,6 +234,11 @@ impl Connection {
     /// The protocol version that was agreed on.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// When the server's certificate ends, in seconds since 1970.
+    pub fn server_certificate_ends(&self) -> Option<i64> {
+        self.server_certificate_ends
     }
 
     /// Whether the server knew us again from an earlier connection, which halves the cost of a new one.

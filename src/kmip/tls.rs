@@ -12,7 +12,7 @@ use rustls::client::{ClientConnectionData, Resumption, Tls12Resumption, Unbuffer
 use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, ReadTraffic, UnbufferedStatus};
 use rustls::{ClientConfig, HandshakeKind, crypto};
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::buffer::{Buffer, Full};
 use super::certificate::Verifier;
@@ -140,6 +140,11 @@ impl Session {
     /// Whether the server knew us again, from an earlier connection.
     pub fn is_resumed(&self) -> bool {
         self.engine.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    /// The server's own certificate, also where it knew us again and did not show it.
+    pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.engine.peer_certificates()?.first()
     }
 
     /// Sends a request. `sent` becomes true once a byte of it may have left.

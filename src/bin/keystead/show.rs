@@ -74,8 +74,11 @@ pub fn status(client: &Client, as_json: bool) -> Result<ExitCode> {
     Ok(if is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+const HEADINGS: [&str; 8] =
+    ["SERVER", "STATE", "ADDRESS", "KMIP", "VENDOR", "LATENCY", "OUR CERTIFICATE ENDS", "ITS CERTIFICATE ENDS"];
+
 fn servers(servers: &[ServerStatus]) -> String {
-    let mut rows = vec![["SERVER", "STATE", "ADDRESS", "KMIP", "LATENCY", "OUR CERTIFICATE ENDS"].map(String::from)];
+    let mut rows = vec![HEADINGS.map(String::from)];
     let dash = || "-".to_owned();
     rows.extend(servers.iter().map(|server| {
         [
@@ -83,8 +86,10 @@ fn servers(servers: &[ServerStatus]) -> String {
             server.state.to_owned(),
             server.address.clone().unwrap_or_else(dash),
             server.kmip_version.clone().unwrap_or_else(dash),
+            server.vendor.clone().unwrap_or_else(dash),
             server.latency_microseconds.map_or_else(dash, |micros| format!("{:.1} ms", micros as f64 / 1000.0)),
             utc(server.client_certificate_ends),
+            server.server_certificate_ends.map_or_else(dash, utc),
         ]
     }));
     let failed = servers.iter().filter(|server| server.state != "healthy");
