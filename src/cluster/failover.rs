@@ -12,6 +12,8 @@ use crate::kmip::{Deadline, Failure};
 
 /// While another server remains to be tried, one that is silent may hold a call no longer than this.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for one that could not be reached the last time, until it answers.
+pub(super) const PROBE: Duration = Duration::from_millis(400);
 
 /// Between two rounds that wait for an object to arrive.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -43,6 +45,8 @@ pub(super) trait Servers {
     fn order(&self, now: Instant) -> Vec<usize>;
     /// Whether it served the last time, so that it is tried without delay.
     fn is_healthy(&self, server: usize) -> bool;
+    /// Whether it could not be reached the last time, so that little is expected of it.
+    fn is_down(&self, server: usize) -> bool;
     fn ask(&self, server: usize, turn: Deadline) -> Result<Self::Answer, Failure>;
     /// Whether the answer says that there is no such object.
     fn is_absent(answer: &Self::Answer) -> bool;
@@ -58,6 +62,17 @@ pub(super) struct Terms<'a> {
     pub is_read: bool,
     /// Whether the object was seen, so that a server that does not know it lags.
     pub is_of_known_object: bool,
+}
+
+/// What a round may hope for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// More rounds follow.
+    First,
+    Later,
+    Last,
+    /// An earlier one has brought the answer that there is no such object.
+    Answered,
 }
 
 /// How a call ended.
@@ -91,7 +106,13 @@ pub(super) fn run<S: Servers>(
     let mut rounds = 0;
     loop {
         rounds += 1;
-        match go_round(terms, clock, servers, &mut failed) {
+        let stage = match absent {
+            Some(_) => Stage::Answered,
+            None if rounds >= terms.failover.rounds => Stage::Last,
+            None if rounds == 1 => Stage::First,
+            None => Stage::Later,
+        };
+        match go_round(terms, clock, servers, stage, &mut failed) {
             Some(End::Absent(server, answer)) => {
                 let (_, since, _) = absent.get_or_insert((server, clock.now(), answer));
                 if !may_still_arrive(terms, clock.now(), *since, &failed) {
@@ -126,6 +147,7 @@ fn go_round<S: Servers>(
     terms: &Terms<'_>,
     clock: &impl Clock,
     servers: &S,
+    stage: Stage,
     failed: &mut Vec<(usize, Failure)>,
 ) -> Option<End<S::Answer>> {
     let mut absent = None;
@@ -139,7 +161,15 @@ fn go_round<S: Servers>(
         if terms.deadline.remaining_at(now).is_none() {
             break;
         }
-        match servers.ask(server, turn(terms.deadline, now, order.len() - position)) {
+        let left = order.len() - position;
+        // Who has an answer, or another round, need not wait for a server that is down.
+        let is_probe = absent.is_some() || matches!(stage, Stage::First | Stage::Answered);
+        let is_last_hope = absent.is_none() && stage == Stage::Last && left == 1;
+        let turn = match order.len() == 1 || is_last_hope {
+            true => terms.deadline,
+            false => turn(terms.deadline, now, left, is_probe && servers.is_down(server)),
+        };
+        match servers.ask(server, turn) {
             Ok(answer) if S::is_absent(&answer) => {
                 absent.get_or_insert(End::Absent(server, Ok(answer)));
             }
@@ -158,9 +188,9 @@ fn go_round<S: Servers>(
 }
 
 /// Until when one server may hold up a call while `left` servers, itself included, remain in the round.
-pub(super) fn turn(deadline: Deadline, now: Instant, left: usize) -> Deadline {
-    let remaining = deadline.remaining_at(now).unwrap_or_default();
-    if left <= 1 { deadline } else { deadline.min(Deadline::at(now, (remaining / left as u32).min(PATIENCE))) }
+pub(super) fn turn(deadline: Deadline, now: Instant, left: usize, is_probe: bool) -> Deadline {
+    let share = deadline.remaining_at(now).unwrap_or_default() / left.max(1) as u32;
+    deadline.min(Deadline::at(now, share.min(if is_probe { PROBE } else { PATIENCE })))
 }
 
 /// Certificates do not mend themselves between two rounds.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::failover::PROBE;
 use crate::kmip::{Capabilities, Version};
 
 /// How long a server that could not be reached is passed over while another one serves.
@@ -24,6 +25,8 @@ pub struct Health {
     pub last_error: Option<String>,
     /// Of the last answered exchange.
     pub latency: Option<Duration>,
+    /// When that was.
+    pub answered: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,24 +52,41 @@ impl Health {
         matches!(self.state, State::Resting(until) if now < until)
     }
 
+    /// Whether it could not be reached the last time, however long ago.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.state, State::Resting(_))
+    }
+
+    /// One call finds out whether a rested server is back, before the others wait for it, too.
+    pub(super) fn begin(&mut self, now: Instant) {
+        if self.is_down() && !self.is_resting(now) {
+            self.state = State::Resting(now + PROBE);
+        }
+    }
+
     /// The same without the rest of its rest.
     pub(super) fn rested(&self, now: Instant) -> Health {
         let state = if let State::Resting(_) = self.state { State::Resting(now) } else { self.state };
         Health { state, ..self.clone() }
     }
 
-    /// It could not be reached or used.
-    pub(super) fn fail(&mut self, why: &str, now: Instant) -> Change {
+    /// It could not be reached or used. One that was only `too_late` and answered somebody else `since` then is slow and
+    /// not down.
+    pub(super) fn fail(&mut self, why: &str, too_late: bool, since: Instant, now: Instant) -> Change {
         let was_up = !matches!(self.state, State::Resting(_));
-        self.state = State::Resting(now + REST);
         self.last_error = Some(why.to_owned());
+        if too_late && was_up && self.answered.is_some_and(|answered| answered > since) {
+            return Change::None;
+        }
+        self.state = State::Resting(now + REST);
         self.capabilities = None;
         if was_up { Change::Failed } else { Change::None }
     }
 
     /// It gave a complete answer.
-    pub(super) fn answer(&mut self, latency: Duration) -> Change {
+    pub(super) fn answer(&mut self, latency: Duration, now: Instant) -> Change {
         let was_resting = matches!(self.state, State::Resting(_));
+        self.answered = Some(now);
         self.state = State::Healthy;
         self.latency = Some(latency);
         if was_resting { Change::Recovered } else { Change::None }

@@ -31,9 +31,6 @@ use failover::{End, FAULTS_OF_TRUST, SystemClock, Terms};
 use health::Change;
 use journal::Reached;
 
-/// How long a resting server may hold up a call that would like to know its view too.
-const PROBE: Duration = Duration::from_millis(400);
-
 /// The key servers, in the order of the configuration.
 pub struct Cluster {
     members: ArcSwap<Members>,
@@ -106,13 +103,24 @@ impl Cluster {
         &self.journal
     }
 
-    /// Until when one server may hold up a call that others can serve as well.
+    /// Until when one server may hold up a call that would like to know the view of all of them; one that is down not
+    /// for long.
     pub fn turn(&self, index: usize, deadline: Deadline) -> Deadline {
-        let now = Instant::now();
         let members = self.members.load();
-        let turn = failover::turn(deadline, now, members.order.len());
-        let is_resting = members.order.len() > 1 && members.known[index].is_resting(now);
-        if is_resting { turn.min(Deadline::after(PROBE)) } else { turn }
+        match members.order.len() {
+            0 | 1 => deadline,
+            servers => failover::turn(deadline, Instant::now(), servers, members.known[index].is_down()),
+        }
+    }
+
+    /// Until when servers that are asked at the same time may hold up a call, whatever is known of them.
+    pub fn patience(&self, deadline: Deadline) -> Deadline {
+        failover::turn(deadline, Instant::now(), 1, false)
+    }
+
+    /// Whether the server could not be reached the last time.
+    pub fn is_down(&self, index: usize) -> bool {
+        self.server(index).is_down()
     }
 
     /// How long a call may take.
@@ -314,6 +322,10 @@ impl<O: Audited> failover::Servers for Call<'_, O> {
 
     fn is_healthy(&self, index: usize) -> bool {
         self.members.known[index].is_healthy()
+    }
+
+    fn is_down(&self, index: usize) -> bool {
+        self.members.known[index].is_down()
     }
 
     fn ask(&self, index: usize, turn: Deadline) -> std::result::Result<O::Answer, Failure> {

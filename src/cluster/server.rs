@@ -89,6 +89,11 @@ impl Server {
         lock(&self.health).is_resting(now)
     }
 
+    /// Whether it could not be reached the last time, however long ago.
+    pub fn is_down(&self) -> bool {
+        lock(&self.health).is_down()
+    }
+
     pub fn is_healthy(&self) -> bool {
         lock(&self.health).state == State::Healthy
     }
@@ -103,6 +108,7 @@ impl Server {
         deadline: Deadline,
     ) -> Exchange<Vec<std::result::Result<O::Answer, Failure>>> {
         let start = Instant::now();
+        lock(&self.health).begin(start);
         let (mut address, mut version) = (None, None);
         let place = self.pool.enter(deadline);
         let result = loop {
@@ -185,9 +191,13 @@ impl Server {
         let mut health = lock(&self.health);
         health.address = address.or(health.address);
         health.kmip_version = version.or(health.kmip_version);
+        let now = Instant::now();
         match failure {
-            Some(failure) if failure.code().is_transport() => health.fail(failure.error.message(), Instant::now()),
-            _ => health.answer(duration),
+            Some(failure) if failure.code().is_transport() => {
+                let too_late = failure.code() == Code::Deadline;
+                health.fail(failure.error.message(), too_late, now - duration, now)
+            }
+            _ => health.answer(duration, now),
         }
     }
 }

@@ -88,7 +88,12 @@ impl<F: Fn(usize, u64) -> Does> Servers for Fake<F> {
         self.healths[server].borrow().state == State::Healthy
     }
 
+    fn is_down(&self, server: usize) -> bool {
+        self.healths[server].borrow().is_down()
+    }
+
     fn ask(&self, server: usize, turn: Deadline) -> Result<bool, Failure> {
+        self.healths[server].borrow_mut().begin(self.now.get());
         let since = self.now.get() - self.start;
         self.asked.borrow_mut().push((server, since.as_millis() as u64));
         let failure = |code, request_sent| {
@@ -111,8 +116,11 @@ impl<F: Fn(usize, u64) -> Does> Servers for Fake<F> {
         };
         let mut health = self.healths[server].borrow_mut();
         match &outcome {
-            Err(failure) if failure.code().is_transport() => health.fail(failure.error.message(), self.now.get()),
-            _ => health.answer(Duration::ZERO),
+            Err(failure) if failure.code().is_transport() => {
+                let too_late = failure.code() == Code::Deadline;
+                health.fail(failure.error.message(), too_late, self.start + since, self.now.get())
+            }
+            _ => health.answer(Duration::ZERO, self.now.get()),
         };
         outcome
     }
@@ -143,7 +151,7 @@ fn the_deadline_ends_the_loop_and_no_delay_outlasts_it() {
 #[test]
 fn a_healthy_server_is_tried_without_delay_and_a_resting_one_is_passed_over() {
     let servers = Fake::new(2, |server, second| if server == 0 && second >= 1 { Refuse } else { Serve });
-    servers.healths[1].borrow_mut().answer(Duration::ZERO);
+    servers.healths[1].borrow_mut().answer(Duration::ZERO, servers.start);
     servers.sleep(seconds(1));
     let (end, asked) = servers.read(seconds(30));
     assert!(matches!(end, End::Found(1, true)));
@@ -174,6 +182,51 @@ fn a_silent_server_leaves_time_for_the_others() {
     let (_, asked) = servers.read(seconds(12));
     assert_eq!(asked, [(0, 0), (1, 6000), (2, 11_000)], "each has its share of what is left");
     assert_eq!(servers.now.get() - servers.start, seconds(12));
+}
+
+#[test]
+fn a_silent_server_holds_up_one_call_for_long_and_later_ones_hardly() {
+    let servers = Fake::new(3, |server, second| if server < 2 && second < 30 { Hang } else { Serve });
+    assert_eq!(servers.read(seconds(60)).1, [(0, 0), (1, 7000), (2, 14_000)]);
+    assert_eq!(servers.read(seconds(60)).1, [(0, 14_000), (2, 14_400)], "the first one's rest is over");
+    assert_eq!(servers.read(seconds(60)).1, [(2, 14_400)]);
+    servers.sleep(seconds(16));
+    assert_eq!(servers.read(seconds(60)).1, [(0, 30_400)], "it is back");
+}
+
+#[test]
+fn a_server_that_answers_others_meanwhile_is_slow_and_not_down() {
+    let (start, mut health) = (Instant::now(), Health::default());
+    let at = |second| start + seconds(second);
+    health.answer(seconds(1), at(2));
+    health.fail("too late", true, at(1), at(6));
+    assert!(!health.is_down());
+    health.fail("refused", false, at(1), at(6));
+    assert!(health.is_down(), "only silence can be slowness");
+    health.answer(seconds(1), at(7));
+    health.fail("too late", true, at(8), at(13));
+    assert!(health.is_down(), "nobody was answered since");
+}
+
+#[test]
+fn a_missing_object_is_not_waited_for_where_a_server_is_down() {
+    let servers = Fake::new(2, |server, _| if server == 0 { Hang } else { FindNothing });
+    servers.read(seconds(60));
+    let start = servers.now.get();
+    let (end, _) = servers.read(seconds(60));
+    assert!(matches!(end, End::Absent(1, Ok(false))));
+    assert_eq!(servers.now.get() - start, PROBE);
+}
+
+#[test]
+fn where_all_servers_are_down_each_gets_its_time_in_a_later_round() {
+    let slow = |_, second| if second < 50 { Hang } else { Serve };
+    let servers = Fake::new(2, slow);
+    assert!(matches!(servers.read(seconds(40)).0, End::Unserved("the deadline passed")));
+    let (end, asked) = servers.read(seconds(60));
+    assert!(matches!(end, End::Found(..)), "{asked:?}");
+    let waited: Vec<_> = asked.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+    assert_eq!(waited[..3], [2400, 2400, 7000], "{asked:?}: a look at each, and then with patience");
 }
 
 #[test]
