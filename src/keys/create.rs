@@ -196,7 +196,7 @@ impl Keys {
                 Err(unserved) => return Err(unserved),
             };
             // Only the server that may have made it can say whether it did. What it locates need not be of that name.
-            match self.look_at(server, &locate, subject(id), deadline) {
+            match self.look_at(server, &locate, subject(id), self.cluster.turn(server, deadline)) {
                 Ok(found) => {
                     if let Some(found) = found.into_iter().find(|found| found.id == *id) {
                         return Ok(Some(Made { identifier: found.identifier, server }));
@@ -212,21 +212,19 @@ impl Keys {
 
     /// Decides which object is the key, and sees to it that it becomes Active.
     fn settle(&self, id: &KeyId, scope: Rivals, made: Option<&Made>, deadline: Deadline) -> Result<Found> {
-        let ours = made.map(|made| made.identifier.as_str());
-        let mut rivals = self.rivals(id, scope, ours, deadline)?;
-        if is_contended(&rivals) {
-            // A creator that saw no rival activates at once; one that sees a rival waits to learn of it.
-            std::thread::sleep(PAUSE.min(deadline.remaining().unwrap_or_default()));
-            rivals = self.rivals(id, scope, ours, deadline)?;
-        }
-        let open = made.filter(|made| is_open(made, &rivals));
-        let winner = winner(rivals).ok_or_else(|| vanished(id))?;
-        if let Some(loser) = open.filter(|made| made.identifier != winner.identifier) {
-            self.destroy_loser(id, loser, deadline);
-        }
-        if winner.state == State::PreActive {
-            self.activate(&winner, deadline)?;
-        }
+        let mut tries = TRIES;
+        let winner = loop {
+            tries -= 1;
+            let winner = self.decide(id, scope, made, deadline)?;
+            if winner.state == State::Active {
+                break winner;
+            }
+            // Before another server is asked to, it is decided anew: meanwhile a rival may have waited out the pause.
+            match self.activate(&winner, deadline) {
+                Err(_) if tries > 0 && !deadline.is_past() => {}
+                outcome => break outcome.map(|()| winner)?,
+            }
+        };
         let settled = self.rivals(id, scope, Some(&winner.identifier), deadline)?;
         self.refuse_twins(&settled, &winner.id)?;
         let shown =
@@ -239,6 +237,23 @@ impl Keys {
             winner.id, winner.identifier, shown.state
         );
         Err(Error::new(Code::AnswerUnexpected, message))
+    }
+
+    /// The object that is the key, or is to be. Ours is destroyed if it is another.
+    fn decide(&self, id: &KeyId, scope: Rivals, made: Option<&Made>, deadline: Deadline) -> Result<Found> {
+        let ours = made.map(|made| made.identifier.as_str());
+        let mut rivals = self.rivals(id, scope, ours, deadline)?;
+        if is_contended(&rivals) {
+            // A creator that saw no rival activates at once; one that sees a rival waits to learn of it.
+            std::thread::sleep(PAUSE.min(deadline.remaining().unwrap_or_default()));
+            rivals = self.rivals(id, scope, ours, deadline)?;
+        }
+        let open = made.filter(|made| is_open(made, &rivals));
+        let winner = winner(rivals).ok_or_else(|| vanished(id))?;
+        if let Some(loser) = open.filter(|made| made.identifier != winner.identifier) {
+            self.destroy_loser(id, loser, deadline);
+        }
+        Ok(winner)
     }
 
     /// Every object of this name, or name and version, on every server that can be asked. An error if `wanted` is not among
@@ -271,8 +286,9 @@ impl Keys {
 
     fn activate(&self, winner: &Found, deadline: Deadline) -> Result<()> {
         let activate = Activate { id: &winner.identifier };
-        match self.cluster.call(&activate, subject(&winner.id), Some(winner.server), deadline) {
-            Err(Unserved { error, .. }) if error.code().is_transport() => Err(error),
+        let turn = self.cluster.turn(winner.server, deadline);
+        match self.cluster.call_on(winner.server, &activate, subject(&winner.id), turn) {
+            Err(failure) if failure.code().is_transport() => Err(failure.error),
             // A rival, or our own lost request, was first: the look that follows tells.
             _ => Ok(()),
         }

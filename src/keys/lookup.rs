@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::thread::ScopedJoinHandle;
+
 use super::space::kek::object_id;
 use super::{Keys, subject};
 use crate::cluster::Subject;
@@ -106,6 +108,9 @@ pub(super) struct View {
     pub last_failure: Option<Error>,
 }
 
+/// What one server shows.
+type Look = std::result::Result<Vec<Found>, Failure>;
+
 /// The Object Group that every version of a key belongs to.
 pub(super) fn group_of(name: &str) -> String {
     format!("keystead:{name}")
@@ -201,7 +206,8 @@ impl Keys {
         let mut tries = 2 * self.cluster.order().len();
         loop {
             let located = self.cluster.call(locate, about, None, deadline)?;
-            match self.describe(located.server, &located.answer, about.name, deadline) {
+            let turn = || self.cluster.turn(located.server, deadline);
+            match self.describe(located.server, &located.answer, about.name, turn) {
                 Ok(found) => {
                     self.ledger.note(&found);
                     return Ok((found, located.unreached));
@@ -215,9 +221,15 @@ impl Keys {
 
     /// Locates and describes objects on every server: replicas lag, and each one knows only its own newest changes.
     pub(super) fn look_around(&self, locate: &Locate<'_>, about: Subject<'_>, deadline: Deadline) -> View {
+        let order = self.cluster.order();
+        let mut looks = self.look_at_each(&order, locate, about, |server| self.cluster.turn(server, deadline));
+        if order.len() > 1 && !deadline.is_past() && looks.iter().all(|look| look.is_err()) {
+            // They may be slow rather than down.
+            looks = self.look_at_each(&order, locate, about, |_| self.cluster.patience(deadline));
+        }
         let mut view = View::default();
-        for server in self.cluster.order() {
-            match self.look_at(server, locate, about, deadline) {
+        for (server, look) in order.into_iter().zip(looks) {
+            match look {
                 Ok(found) => view.found.extend(found),
                 Err(failure) => {
                     view.unasked.push(server);
@@ -230,34 +242,44 @@ impl Keys {
         view
     }
 
-    /// Locates and describes objects on one server.
-    pub(super) fn look_at(
+    /// Looks at the servers in turn, but for those that are down: they are waited for at the same time, by threads.
+    fn look_at_each(
         &self,
-        server: usize,
+        servers: &[usize],
         locate: &Locate<'_>,
         about: Subject<'_>,
-        deadline: Deadline,
-    ) -> std::result::Result<Vec<Found>, Failure> {
-        let turn = self.cluster.turn(server, deadline);
+        turn: impl Fn(usize) -> Deadline + Sync,
+    ) -> Vec<Look> {
+        let look = |server| self.look_at(server, locate, about, turn(server));
+        std::thread::scope(|scope| {
+            let look = &look;
+            let is_slow = |server| servers.len() > 1 && self.cluster.is_down(server);
+            let thread = || std::thread::Builder::new().name("keystead-look".into());
+            let wait = |server| thread().spawn_scoped(scope, move || look(server)).ok();
+            let start = |&server: &usize| if is_slow(server) { wait(server) } else { None };
+            let waits: Vec<_> = servers.iter().map(start).collect();
+            let end = |(&server, wait): (&usize, Option<ScopedJoinHandle<'_, Look>>)| match wait {
+                Some(wait) => wait.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                None => look(server),
+            };
+            servers.iter().zip(waits).map(end).collect()
+        })
+    }
+
+    /// Locates and describes objects on one server.
+    pub(super) fn look_at(&self, server: usize, locate: &Locate<'_>, about: Subject<'_>, turn: Deadline) -> Look {
         let identifiers = self.cluster.call_on(server, locate, about, turn)?;
-        self.describe(server, &identifiers, about.name, turn)
+        self.describe(server, &identifiers, about.name, || turn)
     }
 
     /// Asks the server that located the objects what they are, and keeps those that carry `name` (any if empty).
-    fn describe(
-        &self,
-        server: usize,
-        identifiers: &[String],
-        name: &str,
-        deadline: Deadline,
-    ) -> std::result::Result<Vec<Found>, Failure> {
+    fn describe(&self, server: usize, identifiers: &[String], name: &str, turn: impl Fn() -> Deadline) -> Look {
         let mut found = Vec::new();
         let mut refused = None;
         for identifiers in identifiers.chunks(BATCH) {
             let asked: Vec<_> = identifiers.iter().map(|id| GetAttributes { id, names: WANTED }).collect();
             let subjects = vec![Subject { name, version: None }; asked.len()];
-            let turn = self.cluster.turn(server, deadline);
-            let answers = self.cluster.call_all_on(server, &asked, &subjects, turn)?;
+            let answers = self.cluster.call_all_on(server, &asked, &subjects, turn())?;
             for (identifier, answer) in identifiers.iter().zip(answers) {
                 match answer {
                     Ok(attributes) => found.extend(recognise(identifier, &attributes, name, server)),
