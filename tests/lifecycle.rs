@@ -225,7 +225,8 @@ fn a_version_that_was_destroyed_is_never_made_again() {
     client.revoke_key(&id("orders/1"), Revocation::CessationOfOperation).unwrap();
     client.destroy_key(&id("orders/1")).unwrap();
     drop(client);
-    let made = configured(&servers, "a.conf", sections).create_key("orders");
+    let again = configured(&servers, "a.conf", sections);
+    let made = again.create_key("orders");
     // A server that goes on showing what was destroyed has no key of that name to give; one that forgets it, a new one.
     match made {
         Ok((key, _)) => assert_eq!(key.id().unwrap(), id("orders/2")),
@@ -298,8 +299,12 @@ fn a_rotation_that_is_due_is_recorded_once_and_shown() {
     let client = configured(&servers, "due.conf", "[cache]\nttl = \"400ms\"\n[keys]\nrotate_after = \"2s\"");
     client.create_key("orders").unwrap();
     client.create_key("fresh").unwrap();
-    let recorded = || std::fs::read_to_string(&servers.log).unwrap().matches("event=key.rotation_due").count();
-    eventually("the record", || recorded() > 0);
+    let recorded = |id: &str| {
+        let log = std::fs::read_to_string(&servers.log).unwrap();
+        let is_it = |line: &&str| line.contains("event=key.rotation_due") && line.contains(&format!("key_name={id} "));
+        log.lines().filter(is_it).count()
+    };
+    eventually("the record", || recorded("fresh/1") == 1);
     let listed = client.list_keys().unwrap();
     assert!(listed.iter().all(|key| key.rotate_by.is_some_and(|by| by >= key.created.unwrap() + 2)), "{listed:?}");
     client.rotate_key("orders").unwrap();
@@ -307,7 +312,10 @@ fn a_rotation_that_is_due_is_recorded_once_and_shown() {
     let shown = client.show_key("orders").unwrap();
     assert!(shown[0].rotate_by.is_none() && shown[1].rotate_by.is_some(), "{shown:?}");
     eventually("both are due", || client.status().unwrap().rotation_due == ["fresh", "orders"]);
-    eventually("one record each", || recorded() == 3);
+    eventually("the record of the new version", || recorded("orders/2") == 1);
+    let before = client.status().unwrap().cache.refreshes;
+    eventually("more refreshes", || client.status().unwrap().cache.refreshes > before + 4);
+    assert_eq!((recorded("fresh/1"), recorded("orders/2")), (1, 1), "each is told once");
 }
 
 /// A primary dies before it has told anybody of the version that data was just encrypted with.

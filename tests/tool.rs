@@ -275,3 +275,25 @@ fn an_altered_log_or_trail_fails_its_verification_and_names_the_line() {
         assert_eq!((&finding["kind"], &finding["line"]), (&"altered".into(), &line.into()), "{finding}");
     }
 }
+
+#[test]
+fn a_version_that_is_needed_is_told_and_not_destroyed_and_users_have_keys() {
+    let servers = KeyServers::start(1);
+    let text = std::fs::read_to_string(&servers.config).unwrap();
+    let config = servers.dir.join("keys.conf");
+    let keys = "[keys]\nstate = \"keys.state\"\ntemplate = \"customer-{id}\"\nrotate_after = \"90d\"\n";
+    std::fs::write(&config, format!("{text}\n{keys}")).unwrap();
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let config = config.as_path();
+    assert_eq!(succeed(config, &["key", "name", "42"], b""), b"customer-42\n");
+    assert_eq!(succeed(config, &["key", "register", "42"], b""), b"created customer-42/1\n");
+    let need = ["key", "need", "customer-42/1", "--by", "backup of May"];
+    assert_eq!(succeed(config, &need, b""), b"customer-42/1 is needed by backup of May\n");
+    let shown = String::from_utf8(succeed(config, &["key", "show", "customer-42"], b"")).unwrap();
+    assert!(shown.contains("ROTATE BY") && shown.contains("customer-42/1 is needed by backup of May"), "{shown}");
+    succeed(config, &["key", "revoke", "customer-42/1", "--reason", "ended"], b"");
+    let destroy = ["key", "destroy", "customer-42/1", "--unreadable-for-ever"];
+    assert!(fail(Some(config), &destroy, b"").contains("backup of May"));
+    succeed(config, &[&need[..], &["--no-more"]].concat(), b"");
+    succeed(config, &destroy, b"");
+}

@@ -102,6 +102,10 @@ fn looks_personal(name: &str) -> Option<&'static str> {
     // Groups of digits are one number: 0043-660-1234567.
     let mut digits = 0;
     for word in words {
+        if is_pseudonym(word) {
+            digits = 0;
+            continue;
+        }
         let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
         digits = if is_number { digits + word.len() } else { trailing_digits(word) };
         if digits >= MANY_DIGITS || longest_digits(word) >= MANY_DIGITS {
@@ -109,6 +113,11 @@ fn looks_personal(name: &str) -> Option<&'static str> {
         }
     }
     None
+}
+
+/// As [`crate::envelope::Key::pseudonym`] makes them; many a one holds nine decimal digits in a row.
+fn is_pseudonym(word: &str) -> bool {
+    word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn trailing_digits(word: &str) -> usize {
@@ -135,6 +144,9 @@ mod tests {
             ["customer-42", "orders", "invoice-2026-0017", "at-home", "look-at-this", "tenant.12345678", "a.b-c"]
         {
             assert_eq!(looks_personal(name), None, "{name}");
+        }
+        for name in ["user-0123456789abcdef0123456789abcdef", "user-01234567890123456789012345678901"] {
+            assert_eq!(looks_personal(name), None, "{name} is a pseudonym");
         }
     }
 }
