@@ -4,7 +4,7 @@
 mod fake_server;
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,6 +81,38 @@ fn every_address_of_a_name_is_tried() {
     // Where the name has an IPv6 address, nobody listens there.
     let local = client(&authority, authority.issue(&Certificate::CLIENT), "localhost", server.address.port());
     fetch(&Connector::new(&local).unwrap()).map_err(|failure| failure.error).map(drop).unwrap();
+}
+
+#[test]
+fn a_server_is_reached_over_ipv6_and_its_address_compared_with_its_certificate() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else {
+        println!("skipped: this machine has no IPv6");
+        return;
+    };
+    let port = listener.local_addr().unwrap().port();
+    let authority = Authority::new("Keystead test CA");
+    let named = Certificate { name: "::1", ..Certificate::SERVER };
+    let (server, _) = guarded(&authority, &named, authority.issue(&Certificate::CLIENT), BOTH[1]);
+    let inner = server.address;
+    std::thread::spawn(move || {
+        for outside in listener.incoming() {
+            let (outside, inside) = (outside.unwrap(), TcpStream::connect(inner).unwrap());
+            let back = (inside.try_clone().unwrap(), outside.try_clone().unwrap());
+            for (mut from, mut to) in [(outside, inside), back] {
+                std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+            }
+        }
+    });
+    for host in ["::1", "[::1]", "0:0:0:0:0:0:0:1"] {
+        let config = client(&authority, authority.issue(&Certificate::CLIENT), host, port);
+        fetch(&Connector::new(&config).unwrap()).map_err(|failure| failure.error).map(drop).unwrap();
+    }
+    // Whoever is reached by a name may be reached over either.
+    let both = |_: &str, port| Ok(vec![([127, 0, 0, 1], port).into(), (Ipv6Addr::LOCALHOST, port).into()]);
+    let config = client(&authority, authority.issue(&Certificate::CLIENT), "localhost", port);
+    let misnamed = fetch(&Connector::new(&config).unwrap().resolving_by(both)).err().unwrap();
+    assert_eq!(misnamed.code(), Code::ServerNameMismatch, "{}", misnamed.error);
+    assert_eq!(misnamed.address, Some((Ipv6Addr::LOCALHOST, port).into()));
 }
 
 #[test]
