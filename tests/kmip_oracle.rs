@@ -3,22 +3,25 @@
 //! `kmip-protocol` is only ever given bytes that these tests made themselves.
 
 use kmip_protocol::types::common::{
-    AttributeName, AttributeValue, BlockCipherMode, CryptographicAlgorithm, CryptographicParameters, Data, ObjectType,
-    Operation as Code, PaddingMethod, RevocationReasonCode, TagLength, UniqueBatchItemID, UniqueIdentifier,
+    AttributeIndex, AttributeName, AttributeValue, BlockCipherMode, CryptographicAlgorithm, CryptographicLength,
+    CryptographicParameters, Data, DataLength, KeyFormatType, KeyMaterial, ObjectType, Operation as Code,
+    PaddingMethod, RevocationReasonCode, TagLength, UniqueBatchItemID, UniqueIdentifier,
 };
 use kmip_protocol::types::request::{
-    Attribute, Authentication, BatchCount, BatchItem, MaximumResponseSize, ProtocolVersion, ProtocolVersionMajor,
-    ProtocolVersionMinor, QueryFunction, RequestHeader, RequestMessage, RequestPayload, RevocationReason,
-    TemplateAttribute,
+    Attribute, Authentication, BatchCount, BatchItem, KeyBlock, KeyValue, ManagedObject as GivenObject,
+    MaximumResponseSize, ProtocolVersion, ProtocolVersionMajor, ProtocolVersionMinor, QueryFunction, RequestHeader,
+    RequestMessage, RequestPayload, RevocationReason, SymmetricKey, TemplateAttribute,
 };
 use kmip_protocol::types::response::{ManagedObject, ResponseMessage, ResponsePayload};
 use zeroize::Zeroizing;
 
+use keystead::kmip::attributes::Value;
 use keystead::kmip::message::{Credential, Head, MAXIMUM_REPLY, read_reply, write_request};
 use keystead::kmip::ttlv::Writer;
 use keystead::kmip::{
-    Activate, Cipher, Create, Decrypt, Destroy, DiscoverVersions, Encrypt, Get, GetAttributes, Locate, Mac, Operation,
-    Padding, Query, Revocation, Revoke, Version, attributes, tags,
+    Activate, AddAttribute, Cipher, Create, Decrypt, DeleteAttribute, Destroy, DiscoverVersions, Encrypt, Get,
+    GetAttributeList, GetAttributes, Locate, Mac, Material, ModifyAttribute, Operation, Padding, Query, Register,
+    Revocation, Revoke, RngRetrieve, Usage, Version, attributes, tags,
 };
 
 const ITEM: u64 = 0x0102_0304_0506_0708;
@@ -117,6 +120,55 @@ fn get_attributes_is_what_another_implementation_writes() {
 fn discover_versions_is_what_another_implementation_writes() {
     let payload = RequestPayload::DiscoverVersions((0..=4).rev().map(version).collect());
     assert_same(&DiscoverVersions, Code::DiscoverVersions, payload);
+}
+
+#[test]
+fn register_is_what_another_implementation_writes() {
+    let attributes = vec![
+        Attribute::CryptographicAlgorithm(CryptographicAlgorithm::AES),
+        Attribute::CryptographicLength(256),
+        Attribute(AttributeName("Cryptographic Usage Mask".into()), None, AttributeValue::Integer(0xC)),
+        Attribute::Name("orders/1".into()),
+    ];
+    let value = KeyValue(KeyMaterial::Bytes(vec![0xA7; 32]), None);
+    let key = GivenObject::SymmetricKey(SymmetricKey(KeyBlock(
+        KeyFormatType::Raw,
+        None,
+        Some(value),
+        Some(CryptographicAlgorithm::AES),
+        Some(CryptographicLength(256)),
+        None,
+    )));
+    let template = TemplateAttribute::unnamed(attributes);
+    let (usage, material) = (Usage::ENCRYPT | Usage::DECRYPT, Material::Plain(&[0xA7; 32]));
+    let register = Register { name: "orders/1", group: None, usage, material };
+    assert_same(&register, Code::Register, RequestPayload::Register(ObjectType::SymmetricKey, template, Some(key)));
+}
+
+#[test]
+fn changes_of_attributes_are_what_another_implementation_writes() {
+    assert_same(&GetAttributeList { id: "5a6f-1" }, Code::GetAttributeList, RequestPayload::GetAttributeList(id()));
+
+    let name = AddAttribute { id: "5a6f-1", name: attributes::NAME, value: Value::Name("orders/1") };
+    let payload = RequestPayload::AddAttribute(id(), Attribute::Name("orders/1".into()));
+    assert_same(&name, Code::AddAttribute, payload);
+
+    let (group, index) = (AttributeName(attributes::OBJECT_GROUP.into()), Some(AttributeIndex(2)));
+    let value = AttributeValue::TextString("team-a".into());
+    let second =
+        ModifyAttribute { id: "5a6f-1", name: attributes::OBJECT_GROUP, index: 2, value: Value::Text("team-a") };
+    let payload = RequestPayload::ModifyAttribute(id(), Attribute(group.clone(), index, value));
+    assert_same(&second, Code::ModifyAttribute, payload);
+
+    let delete = |index| DeleteAttribute { id: "5a6f-1", name: attributes::OBJECT_GROUP, index };
+    let payload = RequestPayload::DeleteAttribute(id(), group.clone(), Some(AttributeIndex(2)));
+    assert_same(&delete(2), Code::DeleteAttribute, payload);
+    assert_same(&delete(0), Code::DeleteAttribute, RequestPayload::DeleteAttribute(id(), group, None));
+}
+
+#[test]
+fn rng_retrieve_is_what_another_implementation_writes() {
+    assert_same(&RngRetrieve, Code::RNGRetrieve, RequestPayload::RNGRetrieve(DataLength(32)));
 }
 
 #[test]

@@ -10,172 +10,11 @@ use std::time::Duration;
 use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
-use crate::kmip::{
-    Activate, Create, Decrypt, Destroy, DiscoverVersions, Encrypt, Failure, Get, GetAttributes, Locate, Mac, Operation,
-    Query, Revoke, Version,
-};
+use crate::kmip::{Failure, Version};
 use crate::log::{Level, Log, Record, Severity, Written, catalogue};
 
+use super::audited::{Audited, Subject};
 use super::server::Server;
-
-/// The key that an operation is about, as far as the caller knows it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Subject<'a> {
-    /// The name without its version; empty where an operation is about no single key.
-    pub name: &'a str,
-    pub version: Option<u32>,
-}
-
-/// What the journal and the failover loop need to know of an operation.
-pub trait Audited: Operation {
-    /// Its event in the log's catalogue.
-    const EVENT: &'static str;
-    /// Whether doing it twice is as good as once, so that a lost reply is no reason to stop.
-    const REPEATABLE: bool;
-    /// Whether it changes nothing, so that any server may be asked, and another one where the first only seems not to know
-    /// the object.
-    const IS_READ: bool = false;
-
-    /// The server's unique identifier of the object, asked for or answered.
-    fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str;
-
-    /// The object's state, where the answer tells it.
-    fn state(_answer: &Self::Answer) -> String {
-        String::new()
-    }
-
-    /// Which key the object is, where the answer tells it.
-    fn key(_answer: &Self::Answer) -> Option<KeyId> {
-        None
-    }
-
-    /// Whether it names one object that somebody has seen, so that a server that does not know it lags.
-    fn is_of_known_object(&self) -> bool {
-        false
-    }
-
-    /// Whether a successful answer means that there is no such object.
-    fn is_absent(_answer: &Self::Answer) -> bool {
-        false
-    }
-}
-
-impl Audited for DiscoverVersions {
-    const EVENT: &'static str = catalogue::KMIP_DISCOVER_VERSIONS;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        ""
-    }
-}
-
-impl Audited for Create<'_> {
-    const EVENT: &'static str = catalogue::KMIP_CREATE;
-    const REPEATABLE: bool = false;
-    fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
-        answer.map_or("", |id| id)
-    }
-}
-
-impl Audited for Get<'_> {
-    const EVENT: &'static str = catalogue::KMIP_GET;
-    const REPEATABLE: bool = true;
-    const IS_READ: bool = true;
-    fn is_of_known_object(&self) -> bool {
-        true
-    }
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-}
-
-impl Audited for Locate<'_> {
-    const EVENT: &'static str = catalogue::KMIP_LOCATE;
-    const REPEATABLE: bool = true;
-    const IS_READ: bool = true;
-    fn is_of_known_object(&self) -> bool {
-        self.name.is_some()
-    }
-    fn identifier<'a>(&'a self, answer: Option<&'a Self::Answer>) -> &'a str {
-        answer.and_then(|ids| ids.first()).map_or("", |id| id)
-    }
-    fn is_absent(answer: &Self::Answer) -> bool {
-        answer.is_empty()
-    }
-}
-
-impl Audited for GetAttributes<'_> {
-    const EVENT: &'static str = catalogue::KMIP_GET_ATTRIBUTES;
-    const REPEATABLE: bool = true;
-    const IS_READ: bool = true;
-    fn is_of_known_object(&self) -> bool {
-        true
-    }
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-    fn state(answer: &Self::Answer) -> String {
-        answer.state.map(|state| state.to_string()).unwrap_or_default()
-    }
-    fn key(answer: &Self::Answer) -> Option<KeyId> {
-        answer.names.iter().find_map(|name| KeyId::parse(name).ok())
-    }
-}
-
-impl Audited for Activate<'_> {
-    const EVENT: &'static str = catalogue::KMIP_ACTIVATE;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-}
-
-impl Audited for Revoke<'_> {
-    const EVENT: &'static str = catalogue::KMIP_REVOKE;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-}
-
-impl Audited for Destroy<'_> {
-    const EVENT: &'static str = catalogue::KMIP_DESTROY;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-}
-
-impl Audited for Query {
-    const EVENT: &'static str = catalogue::KMIP_QUERY;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        ""
-    }
-}
-
-impl Audited for Encrypt<'_> {
-    const EVENT: &'static str = catalogue::KMIP_ENCRYPT;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-}
-
-impl Audited for Decrypt<'_> {
-    const EVENT: &'static str = catalogue::KMIP_DECRYPT;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id()
-    }
-}
-
-impl Audited for Mac<'_> {
-    const EVENT: &'static str = catalogue::KMIP_MAC;
-    const REPEATABLE: bool = true;
-    fn identifier<'a>(&'a self, _: Option<&'a Self::Answer>) -> &'a str {
-        self.id
-    }
-}
 
 /// The log and the audit trail of a client.
 #[derive(Clone)]
@@ -311,7 +150,7 @@ impl Outcome {
             Err(failure) => {
                 let reason = match failure.reason {
                     Some(_) if failure.code() == Code::KeyNotFound => "not found".to_owned(),
-                    Some(reason) => reason.to_string(),
+                    Some(reason) => reason.name().map_or_else(|| reason.to_string(), str::to_owned),
                     None => failure.code().name().to_lowercase().replace('_', " "),
                 };
                 let message = failure.server_message.clone().unwrap_or_else(|| failure.error.message().to_owned());

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audited;
 mod capabilities;
 mod failover;
 mod health;
@@ -19,8 +20,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+pub use audited::{Audited, Subject};
 pub use health::{Health, State};
-pub use journal::{Audited, Journal, Subject};
+pub use journal::Journal;
 pub use server::Server;
 
 use crate::config::{Config, Failover, Policy, Reads};

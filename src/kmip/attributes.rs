@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::tags::{self, Tag};
+use super::tags;
 use super::ttlv::{Item, Reader, Writer};
 use super::values::{Algorithm, ObjectType, State, Usage, Version};
 use crate::error::Result;
@@ -99,20 +99,48 @@ impl Attributes {
     }
 }
 
-/// Writes one attribute; `value` writes its value under the tag it is given.
-pub(super) fn write(writer: &mut Writer, name: &str, value: impl FnOnce(&mut Writer, Tag)) {
-    writer.structure(tags::ATTRIBUTE, |attribute| {
-        attribute.text(tags::ATTRIBUTE_NAME, name);
-        value(attribute, tags::ATTRIBUTE_VALUE);
-    });
+/// A value that an attribute can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// Of the attribute Name.
+    Name(&'a str),
+    Text(&'a str),
+    Integer(i32),
+    Enumeration(u32),
+    Boolean(bool),
+    /// Seconds since 1970.
+    Date(i64),
 }
 
-pub(super) fn write_name(writer: &mut Writer, name: &str) {
-    const UNINTERPRETED_TEXT: u32 = 1;
-    write(writer, NAME, |value, tag| {
-        value.structure(tag, |value| {
-            value.text(tags::NAME_VALUE, name);
-            value.enumeration(tags::NAME_TYPE, UNINTERPRETED_TEXT);
+impl Value<'_> {
+    /// Writes the attribute `name` with this value; `index` tells which of several is meant, the first by 0.
+    pub(super) fn write(self, writer: &mut Writer, name: &str, index: u32) {
+        writer.structure(tags::ATTRIBUTE, |attribute| {
+            attribute.text(tags::ATTRIBUTE_NAME, name);
+            write_index(attribute, index);
+            match self {
+                Value::Name(name) => write_name_value(attribute, name),
+                Value::Text(text) => attribute.text(tags::ATTRIBUTE_VALUE, text),
+                Value::Integer(number) => attribute.integer(tags::ATTRIBUTE_VALUE, number),
+                Value::Enumeration(number) => attribute.enumeration(tags::ATTRIBUTE_VALUE, number),
+                Value::Boolean(truth) => attribute.boolean(tags::ATTRIBUTE_VALUE, truth),
+                Value::Date(seconds) => attribute.date_time(tags::ATTRIBUTE_VALUE, seconds),
+            }
         });
+    }
+}
+
+/// An absent index means the first (KMIP 1.4 §2.1.1).
+pub(super) fn write_index(writer: &mut Writer, index: u32) {
+    if index > 0 {
+        writer.integer(tags::ATTRIBUTE_INDEX, i32::try_from(index).unwrap_or(i32::MAX));
+    }
+}
+
+fn write_name_value(writer: &mut Writer, name: &str) {
+    const UNINTERPRETED_TEXT: u32 = 1;
+    writer.structure(tags::ATTRIBUTE_VALUE, |value| {
+        value.text(tags::NAME_VALUE, name);
+        value.enumeration(tags::NAME_TYPE, UNINTERPRETED_TEXT);
     });
 }

@@ -31,7 +31,8 @@ pub use connection::{Connection, Connector};
 pub use deadline::Deadline;
 pub use failure::Failure;
 pub use operation::{
-    Activate, Cipher, Create, Decrypt, Description, Destroy, DiscoverVersions, Encrypt, Exposure, Get, GetAttributes,
-    Locate, Mac, Operation, Padding, Query, Revocation, Revoke, SymmetricKey, Validation,
+    Activate, AddAttribute, Check, Cipher, Create, Decrypt, DeleteAttribute, Description, Destroy, DiscoverVersions,
+    Encrypt, Exposure, Get, GetAttributeList, GetAttributes, GetWrapped, Locate, Mac, Material, ModifyAttribute,
+    Operation, Padding, Query, ReKey, Register, Revocation, Revoke, RngRetrieve, SymmetricKey, Validation,
 };
 pub use values::{Algorithm, ObjectType, ResultReason, State, Usage, Version};

@@ -265,8 +265,25 @@ reasons! {
 impl fmt::Display for ResultReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
-            Some(name) => f.write_str(name),
+            Some(name) => write!(f, "{name}, {:#x}", self.0),
             None => write!(f, "reason {:#x}", self.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_kmip_1_has_a_name_and_is_shown_with_its_number() {
+        let numbers = (0x01..=0x18).chain([0x100]);
+        assert!(numbers.clone().all(|number| ResultReason(number).name().is_some()));
+        let mut names: Vec<_> = numbers.filter_map(|number| ResultReason(number).name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), 0x19, "no name is there twice");
+        assert_eq!(ResultReason::ITEM_NOT_FOUND.to_string(), "Item Not Found, 0x1");
+        assert_eq!(ResultReason(0x8000_00AA).to_string(), "reason 0x800000aa");
     }
 }

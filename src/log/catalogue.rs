@@ -71,10 +71,16 @@ events! {
         "The primary key server does not show a version that was in use before; nothing is encrypted with an older one. Find out why.";
     KMIP_ACTIVATE = "kmip.activate", Info, Basic,
         "KMIP Activate: a key was made usable.";
+    KMIP_ADD_ATTRIBUTE = "kmip.add_attribute", Info, Basic,
+        "KMIP Add Attribute: a key was given an attribute.";
+    KMIP_CHECK = "kmip.check", Info, Basic,
+        "KMIP Check: a key server was asked whether a key may be used.";
     KMIP_CREATE = "kmip.create", Info, Basic,
         "KMIP Create: a key was asked for.";
     KMIP_DECRYPT = "kmip.decrypt", Info, Basic,
         "KMIP Decrypt: a data encryption key was decrypted with a key that stays in the key server.";
+    KMIP_DELETE_ATTRIBUTE = "kmip.delete_attribute", Info, Basic,
+        "KMIP Delete Attribute: an attribute was taken from a key.";
     KMIP_DESTROY = "kmip.destroy", Info, Basic,
         "KMIP Destroy: a key was removed from the key server.";
     KMIP_DISCOVER_VERSIONS = "kmip.discover_versions", Info, Basic,
@@ -83,16 +89,26 @@ events! {
         "KMIP Encrypt: a data encryption key was encrypted with a key that stays in the key server.";
     KMIP_GET = "kmip.get", Info, Basic,
         "KMIP Get: a key was fetched.";
+    KMIP_GET_ATTRIBUTE_LIST = "kmip.get_attribute_list", Info, Basic,
+        "KMIP Get Attribute List: the names of a key's properties were read.";
     KMIP_GET_ATTRIBUTES = "kmip.get_attributes", Info, Basic,
         "KMIP Get Attributes: a key's state and properties were read.";
     KMIP_LOCATE = "kmip.locate", Info, Basic,
         "KMIP Locate: keys were looked up by name or group.";
     KMIP_MAC = "kmip.mac", Info, Basic,
         "KMIP MAC: an authentication code was computed with a key that stays in the key server.";
+    KMIP_MODIFY_ATTRIBUTE = "kmip.modify_attribute", Info, Basic,
+        "KMIP Modify Attribute: an attribute of a key was changed.";
     KMIP_QUERY = "kmip.query", Info, Basic,
         "KMIP Query: a key server was asked what it can do.";
+    KMIP_REGISTER = "kmip.register", Info, Basic,
+        "KMIP Register: a key was given to a key server.";
+    KMIP_REKEY = "kmip.rekey", Info, Basic,
+        "KMIP Re-key: a key server replaced a key by a new one.";
     KMIP_REVOKE = "kmip.revoke", Info, Basic,
         "KMIP Revoke: a key was deactivated, or said to be compromised.";
+    KMIP_RNG_RETRIEVE = "kmip.rng_retrieve", Info, Basic,
+        "KMIP RNG Retrieve: random bytes were fetched from a key server.";
     LOG_CHECKPOINT = "log.checkpoint", Info, Basic,
         "All records before this one are sealed: the auditor's private key shows whether `proof` fits them.";
     LOG_CONTINUED = "log.continued", Warning, Basic,

@@ -1,16 +1,18 @@
 //! Every operation on a real key server.
 
+mod attributes;
 mod cluster;
 mod cryptography;
 #[path = "../common/keyservers.rs"]
 mod keyservers;
 mod query;
+mod wrapping;
 
 use std::time::Duration;
 
 use keystead::kmip::{
     Activate, Algorithm, Connection, Connector, Create, Deadline, Destroy, Failure, Get, GetAttributes, Locate,
-    ObjectType, Operation, ResultReason, State, Usage, Version, attributes,
+    ObjectType, Operation, ResultReason, State, Usage, Version, attributes::UNDERSTOOD,
 };
 use keystead::{Code, Error, config};
 
@@ -63,7 +65,7 @@ fn a_key_is_made_found_activated_fetched_and_destroyed() {
     let elsewhere = Locate { name: Some("orders/2"), ..Locate::default() };
     assert!(connection.call(&elsewhere, soon()).map_err(Error::from).unwrap().is_empty());
 
-    let ask = GetAttributes { id: &id, names: &attributes::UNDERSTOOD };
+    let ask = GetAttributes { id: &id, names: &UNDERSTOOD };
     let found = connection.call(&ask, soon()).map_err(Error::from).unwrap();
     assert_eq!(found.names, ["orders/1"]);
     assert_eq!(found.object_groups, ["keystead:orders"]);

@@ -138,7 +138,8 @@ impl Operation for Encrypt<'_> {
 
 /// Decrypts a key that was encrypted under another. Answers it in its slot.
 pub struct Decrypt<'a> {
-    id: &'a str,
+    /// The unique identifier of the key to decrypt under.
+    pub id: &'a str,
     cipher: Cipher<'a>,
     sealed: &'a [u8],
 }
@@ -156,13 +157,6 @@ impl<'a> Decrypt<'a> {
             return Err(Error::new(Code::NotAuthentic, message));
         }
         Ok(Decrypt { id, cipher, sealed })
-    }
-}
-
-impl Decrypt<'_> {
-    /// The unique identifier of the key to decrypt under.
-    pub fn id(&self) -> &str {
-        self.id
     }
 }
 
@@ -200,6 +194,28 @@ fn read_key(payload: Reader<'_>) -> Result<Slot<[u8; KEY]>> {
     match payload.require(tags::DATA)?.bytes()?.try_into() {
         Ok(bytes) => Slot::copy_of(bytes),
         Err(_) => unexpected(format!("the data is not {KEY} bytes long")),
+    }
+}
+
+/// Fetches 32 random bytes (KMIP 1.4 §4.36). Answers them in a slot, fit to become a key.
+pub struct RngRetrieve;
+
+impl Operation for RngRetrieve {
+    const CODE: u32 = 0x25;
+    const NAME: &'static str = "RNG Retrieve";
+    const CARRIES_KEY: bool = true;
+    type Answer = Slot<[u8; KEY]>;
+
+    fn since(&self) -> Version {
+        Version::new(1, 2)
+    }
+
+    fn write(&self, payload: &mut Writer, _: Version) {
+        payload.integer(tags::DATA_LENGTH, KEY as i32);
+    }
+
+    fn read(&self, payload: Reader<'_>) -> Result<Slot<[u8; KEY]>> {
+        read_key(payload)
     }
 }
 

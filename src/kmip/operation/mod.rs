@@ -7,18 +7,20 @@ mod cryptography;
 mod life_cycle;
 mod object;
 mod server;
+mod wrapping;
 
 use super::tags;
 use super::ttlv::{Reader, Writer};
 use super::values::{ObjectType, Version};
 use crate::error::{Code, Error, Result};
 
-pub use attribute::GetAttributes;
-pub use cryptography::{Cipher, Decrypt, Encrypt, Mac, Padding};
+pub use attribute::{AddAttribute, Check, DeleteAttribute, GetAttributeList, GetAttributes, ModifyAttribute};
+pub use cryptography::{Cipher, Decrypt, Encrypt, Mac, Padding, RngRetrieve};
 pub use life_cycle::{Activate, Destroy, Revocation, Revoke};
-pub use object::{Create, Exposure, Get, Locate, SymmetricKey};
+pub use object::{Create, Exposure, Get, Locate, ReKey, SymmetricKey};
 pub(super) use server::write_version;
 pub use server::{Description, DiscoverVersions, Query, Validation};
+pub use wrapping::{GetWrapped, Material, Register, WRAPPED};
 
 /// One operation: how its request payload is written and its response payload is read.
 pub trait Operation {

@@ -4,7 +4,7 @@
 
 use super::{Operation, expect_id, expect_symmetric_key, unexpected};
 use crate::error::Result;
-use crate::kmip::attributes;
+use crate::kmip::attributes::{self, Value};
 use crate::kmip::tags;
 use crate::kmip::ttlv::{Kind, Reader, Writer};
 use crate::kmip::values::{Algorithm, ObjectType, Usage, Version};
@@ -32,9 +32,10 @@ pub enum Exposure {
     Never,
 }
 
-impl<'a> Create<'a> {
-    const BITS: i32 = 256;
+/// The length of every key.
+pub(super) const BITS: i32 = 256;
 
+impl<'a> Create<'a> {
     /// A key that is fetched, to encrypt and decrypt data with.
     pub fn new(name: &'a str, group: Option<&'a str>) -> Create<'a> {
         Create { name, group, usage: Usage::ENCRYPT | Usage::DECRYPT, exposure: Exposure::Plain }
@@ -49,18 +50,12 @@ impl Operation for Create<'_> {
     fn write(&self, payload: &mut Writer, version: Version) {
         payload.enumeration(tags::OBJECT_TYPE, ObjectType::SYMMETRIC_KEY.0);
         payload.structure(tags::TEMPLATE_ATTRIBUTE, |template| {
-            attributes::write(template, attributes::ALGORITHM, |value, tag| value.enumeration(tag, Algorithm::AES.0));
-            attributes::write(template, attributes::LENGTH, |value, tag| value.integer(tag, Self::BITS));
-            attributes::write(template, attributes::USAGE_MASK, |value, tag| value.integer(tag, self.usage.0 as i32));
-            attributes::write_name(template, self.name);
-            if let Some(group) = self.group {
-                attributes::write(template, attributes::OBJECT_GROUP, |value, tag| value.text(tag, group));
-            }
+            write_essentials(template, self.name, self.group, self.usage);
             if version >= Version::new(1, 4) && self.exposure != Exposure::Plain {
-                attributes::write(template, attributes::SENSITIVE, |value, tag| value.boolean(tag, true));
+                Value::Boolean(true).write(template, attributes::SENSITIVE, 0);
             }
             if version >= Version::new(1, 4) && self.exposure == Exposure::Never {
-                attributes::write(template, attributes::EXTRACTABLE, |value, tag| value.boolean(tag, false));
+                Value::Boolean(false).write(template, attributes::EXTRACTABLE, 0);
             }
         });
     }
@@ -68,6 +63,41 @@ impl Operation for Create<'_> {
     fn read(&self, payload: Reader<'_>) -> Result<String> {
         expect_symmetric_key(payload)?;
         Ok(payload.require(tags::UNIQUE_IDENTIFIER)?.text()?.to_owned())
+    }
+}
+
+/// What is said of every new AES-256 key.
+pub(super) fn write_essentials(template: &mut Writer, name: &str, group: Option<&str>, usage: Usage) {
+    Value::Enumeration(Algorithm::AES.0).write(template, attributes::ALGORITHM, 0);
+    Value::Integer(BITS).write(template, attributes::LENGTH, 0);
+    Value::Integer(usage.0 as i32).write(template, attributes::USAGE_MASK, 0);
+    Value::Name(name).write(template, attributes::NAME, 0);
+    if let Some(group) = group {
+        Value::Text(group).write(template, attributes::OBJECT_GROUP, 0);
+    }
+}
+
+/// Has the server replace a key by a new one, to which the old one's Name goes (KMIP 1.4 §4.4). Answers the new
+/// one's unique identifier. Not every server has it, and some let the old key keep the Name.
+pub struct ReKey<'a> {
+    /// The unique identifier of the old key.
+    pub id: &'a str,
+}
+
+impl Operation for ReKey<'_> {
+    const CODE: u32 = 0x04;
+    const NAME: &'static str = "Re-key";
+    type Answer = String;
+
+    fn write(&self, payload: &mut Writer, _: Version) {
+        payload.text(tags::UNIQUE_IDENTIFIER, self.id);
+    }
+
+    fn read(&self, payload: Reader<'_>) -> Result<String> {
+        match payload.require(tags::UNIQUE_IDENTIFIER)?.text()? {
+            id if id == self.id => unexpected("the new key has the identifier of the old one".into()),
+            id => Ok(id.to_owned()),
+        }
     }
 }
 
@@ -115,7 +145,7 @@ fn expect_aes_256(block: Reader<'_>) -> Result<()> {
     let algorithm = block.find(tags::CRYPTOGRAPHIC_ALGORITHM)?.map(|item| item.enumeration()).transpose()?;
     let bits = block.find(tags::CRYPTOGRAPHIC_LENGTH)?.map(|item| item.integer()).transpose()?;
     match (algorithm.map(Algorithm), bits) {
-        (Some(Algorithm::AES), Some(Create::BITS)) => Ok(()),
+        (Some(Algorithm::AES), Some(BITS)) => Ok(()),
         (Some(algorithm), Some(bits)) => {
             unexpected(format!("the key is {algorithm} with {bits} bits instead of AES with 256"))
         }
@@ -164,10 +194,10 @@ impl Operation for Locate<'_> {
             payload.integer(tags::MAXIMUM_ITEMS, i32::try_from(maximum).unwrap_or(i32::MAX));
         }
         if let Some(name) = self.name {
-            attributes::write_name(payload, name);
+            Value::Name(name).write(payload, attributes::NAME, 0);
         }
         if let Some(group) = self.group {
-            attributes::write(payload, attributes::OBJECT_GROUP, |value, tag| value.text(tag, group));
+            Value::Text(group).write(payload, attributes::OBJECT_GROUP, 0);
         }
     }
 

@@ -51,6 +51,38 @@ func (s *service) getAttributeList(
 	return response, nil
 }
 
+// The framework has no payloads for Check.
+func init() {
+	kmip.RegisterOperationPayload[checkRequest, checkResponse](kmip.OperationCheck)
+}
+
+type checkRequest struct {
+	UniqueIdentifier       string                      `ttlv:",omitempty"`
+	CryptographicUsageMask kmip.CryptographicUsageMask `ttlv:",omitempty"`
+}
+
+type checkResponse struct {
+	UniqueIdentifier       string                      `ttlv:",omitempty"`
+	CryptographicUsageMask kmip.CryptographicUsageMask `ttlv:",omitempty"`
+}
+
+func (*checkRequest) Operation() kmip.Operation  { return kmip.OperationCheck }
+func (*checkResponse) Operation() kmip.Operation { return kmip.OperationCheck }
+
+// check answers the identifier of a key that may be used like this, else what it may not be used for (KMIP 1.4 §4.10).
+func (s *service) check(ctx context.Context, request *checkRequest) (*checkResponse, error) {
+	o, err := s.find(ctx, request.UniqueIdentifier)
+	if err != nil {
+		return nil, err
+	}
+	mask, _ := get[kmip.CryptographicUsageMask](&o, kmip.AttributeNameCryptographicUsageMask)
+	if mask&request.CryptographicUsageMask != request.CryptographicUsageMask {
+		kmipserver.ClearIdPlaceholder(ctx)
+		return &checkResponse{CryptographicUsageMask: request.CryptographicUsageMask}, nil
+	}
+	return &checkResponse{UniqueIdentifier: o.id}, nil
+}
+
 // mayChange says whether a client may give the attribute this value, or none, now.
 func mayChange(o *object, name kmip.AttributeName, version kmip.ProtocolVersion) (rule, error) {
 	rule, err := ruleOf(name, version)

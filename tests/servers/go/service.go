@@ -25,6 +25,7 @@ func (s *service) operations() []operation {
 		{kmip.OperationCreate, 0, kmipserver.HandleFunc(s.create)},
 		{kmip.OperationRegister, 0, kmipserver.HandleFunc(s.register)},
 		{kmip.OperationReKey, 0, kmipserver.HandleFunc(s.rekey)},
+		{kmip.OperationCheck, 0, kmipserver.HandleFunc(s.check)},
 		{kmip.OperationLocate, 0, kmipserver.HandleFunc(s.locate)},
 		{kmip.OperationGet, 0, kmipserver.HandleFunc(s.get)},
 		{kmip.OperationGetAttributes, 0, kmipserver.HandleFunc(s.getAttributes)},
