@@ -126,3 +126,17 @@ fn content_key(prk: &Prk, purpose: Use, protected: &[u8]) -> Result<LessSafeKey>
 fn too_long() -> Error {
     Error::new(Code::Internal, "HKDF-SHA-256 refused an output of 32 bytes; report this")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_a_pseudonym_is_what_is_made() {
+        let key: [u8; 32] = std::array::from_fn(|at| at as u8);
+        let made = pseudonym(&key, b"ada@example.com").unwrap();
+        assert!(include_str!("../../docs/FORMAT.md").contains(&format!("becomes `{made}`")), "{made}");
+        // Computed apart from this code.
+        assert_eq!(made, "c7637b897c54bb5b09dd50d103f07e8f");
+    }
+}

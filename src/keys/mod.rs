@@ -27,8 +27,6 @@ use std::sync::atomic::AtomicU64;
 pub use create::Creation;
 pub use handle::Key;
 
-use ring::digest;
-
 use crate::cluster::{Cluster, Subject};
 use crate::config::{self, Config, Policy};
 use crate::envelope::stream::Decryptor;
@@ -189,9 +187,7 @@ impl Keys {
     fn take_certificates(&self, config: &Config) -> Result<()> {
         for server in &config.servers {
             let certificate = server.tls.identity.cert.first().map_or(&[][..], |certificate| certificate.as_ref());
-            let fingerprint = digest::digest(&digest::SHA256, certificate);
-            let fingerprint = fingerprint.as_ref().try_into().expect("32 bytes");
-            let Err(other) = self.tenancy.take(Possession::Certificate(fingerprint)) else { continue };
+            let Err(other) = self.tenancy.take(Possession::certificate(certificate)) else { continue };
             let message = format!(
                 "the client certificate of {} is also that of the client {other:?} of this process; give each tenant a \
                  certificate of its own",

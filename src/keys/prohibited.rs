@@ -34,7 +34,7 @@ impl Keys {
     /// An object that another tenant of this process uses is not ours.
     pub(super) fn check_tenant(&self, found: &Found) -> Result<()> {
         let server = self.cluster.server(found.server).name();
-        match self.tenancy.take(Possession::Object(server, found.identifier.clone())) {
+        match self.tenancy.take(Possession::object(&server, &found.identifier)) {
             Ok(()) => Ok(()),
             Err(other) => {
                 let message = format!(

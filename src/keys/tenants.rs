@@ -4,20 +4,34 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
+use ring::digest;
 
 use crate::platform::ProcessStamp;
 
-/// What a tenant uses.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Possession {
-    /// A client certificate, by its SHA-256 fingerprint.
-    Certificate([u8; 32]),
+/// What a tenant uses, by half of a SHA-256: there may be one for each of a million users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Possession([u8; 16]);
+
+impl Possession {
+    /// A client certificate in DER.
+    pub fn certificate(der: &[u8]) -> Possession {
+        Possession::of(&[b"certificate", der])
+    }
+
     /// An object on a key server, by the server's name and the object's identifier.
-    Object(String, String),
+    pub fn object(server: &str, identifier: &str) -> Possession {
+        Possession::of(&[b"object", server.as_bytes(), b" ", identifier.as_bytes()])
+    }
+
+    fn of(parts: &[&[u8]]) -> Possession {
+        let mut whole = digest::Context::new(&digest::SHA256);
+        parts.iter().for_each(|part| whole.update(part));
+        Possession(*whole.finish().as_ref().first_chunk().expect("32 bytes"))
+    }
 }
 
 /// Of one process: a forked child has clients of its own, and a lock that its parent held says nothing.
@@ -27,16 +41,16 @@ struct Registry {
 }
 
 struct Owner {
-    tenant: String,
+    tenant: Arc<str>,
     /// How many clients of the tenant use it.
     count: usize,
 }
 
 /// One client's possessions. Given up when it is dropped.
 pub struct Tenancy {
-    tenant: String,
+    tenant: Arc<str>,
     registry: Arc<Registry>,
-    held: Mutex<Vec<Possession>>,
+    held: Mutex<HashSet<Possession>>,
 }
 
 impl Registry {
@@ -57,7 +71,7 @@ impl Registry {
 
 impl Tenancy {
     pub fn new(tenant: &str) -> Tenancy {
-        Tenancy { tenant: tenant.to_owned(), registry: Registry::of_this_process(), held: Mutex::default() }
+        Tenancy { tenant: tenant.into(), registry: Registry::of_this_process(), held: Mutex::default() }
     }
 
     /// Takes what this tenant uses, unless it is another one's: then tells whose.
@@ -67,12 +81,12 @@ impl Tenancy {
             return Ok(());
         }
         let mut owners = self.registry.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        let owner = owners.entry(possession.clone()).or_insert(Owner { tenant: self.tenant.clone(), count: 0 });
+        let owner = owners.entry(possession).or_insert_with(|| Owner { tenant: self.tenant.clone(), count: 0 });
         if owner.tenant != self.tenant {
-            return Err(owner.tenant.clone());
+            return Err(owner.tenant.to_string());
         }
         owner.count += 1;
-        held.push(possession);
+        held.insert(possession);
         Ok(())
     }
 }
@@ -83,7 +97,7 @@ impl Drop for Tenancy {
             return;
         }
         let mut owners = self.registry.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        for possession in self.held.get_mut().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for possession in self.held.get_mut().unwrap_or_else(PoisonError::into_inner).drain() {
             if let Some(owner) = owners.get_mut(&possession) {
                 owner.count -= 1;
                 if owner.count == 0 {
@@ -100,19 +114,19 @@ mod tests {
 
     #[test]
     fn what_one_tenant_uses_no_other_takes_before_it_is_given_up() {
-        let certificate = || Possession::Certificate([7; 32]);
-        let object = |server: &str| Possession::Object(server.into(), "object-of-this-test".into());
+        let certificate = Possession::certificate(b"certificate of this test");
+        let object = |server: &str| Possession::object(server, "object-of-this-test");
         let (one, again, other) = (Tenancy::new("one"), Tenancy::new("one"), Tenancy::new("other"));
-        for possession in [certificate(), object("kms1:5696")] {
-            one.take(possession.clone()).unwrap();
-            one.take(possession.clone()).unwrap();
-            again.take(possession.clone()).unwrap();
+        for possession in [certificate, object("kms1:5696")] {
+            one.take(possession).unwrap();
+            one.take(possession).unwrap();
+            again.take(possession).unwrap();
             assert_eq!(other.take(possession).unwrap_err(), "one");
         }
         other.take(object("kms2:5696")).expect("another server's identifier means another key");
         drop(one);
-        assert_eq!(other.take(certificate()).unwrap_err(), "one", "its second client is still there");
+        assert_eq!(other.take(certificate).unwrap_err(), "one", "its second client is still there");
         drop(again);
-        other.take(certificate()).unwrap();
+        other.take(certificate).unwrap();
     }
 }
