@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 /// The longest name, in bytes.
 pub(super) const MAX_NAME: usize = 128;
 /// What the name of a data space's key begins with. No named key has a colon in its name.
-pub(super) const SPACE: &str = "space:";
+pub(crate) const SPACE: &str = "space:";
 /// The longest id as data carries it, in bytes.
 pub(super) const MAX_ID: usize = SPACE.len() + MAX_NAME + "/4294967295".len();
 

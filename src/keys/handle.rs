@@ -11,6 +11,7 @@ use arc_swap::ArcSwapOption;
 use super::lookup::{Found, Standing};
 use super::now;
 use crate::envelope::batch::Values;
+use crate::envelope::identity::SPACE;
 use crate::envelope::stream::{Decryptor, Encryptor};
 use crate::envelope::{self, KeyId, Session, Sessions};
 use crate::error::{Code, Error, Result};
@@ -224,6 +225,13 @@ impl Handle {
     pub(super) fn gone(&self) -> Error {
         let name = &self.name;
         match self.end.load(Ordering::Acquire) {
+            end if end == End::Destroyed as u8 && name.starts_with(SPACE) => {
+                let message = format!(
+                    "the key encryption key of {name} was destroyed on the key server; if the space is under another one by \
+                     now, unlock it again with its protected DEK"
+                );
+                Error::new(Code::KeyState, message)
+            }
             end if end == End::Destroyed as u8 => {
                 let message = format!("key {name:?} was destroyed on the key server; ask the client for it again");
                 Error::new(Code::KeyState, message)
@@ -380,7 +388,12 @@ impl Version {
     #[cold]
     fn refuse(&self, use_: &str) -> Error {
         let id = self.id();
+        let is_space = id.space().is_some();
         let message = match self.state() {
+            state @ State::Compromised if is_space && !(use_ == "decrypt" && self.rules.allow_compromised) => format!(
+                "the key encryption key of {id} is {state}, so the space's key may not {use_}; encrypt its data anew, in a \
+                 new space under a new key encryption key (keys.allow_compromised = true lets the old one decrypt)"
+            ),
             State::Active if use_ == "encrypt" => match self.out_of_dates() {
                 Some(why) => why,
                 None => return self.stale(),
