@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod doctor;
 mod reload;
 mod space;
 mod status;
@@ -30,6 +31,7 @@ pub use crate::kmip::Revocation;
 use crate::log::{Log, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
+pub use doctor::{Check, Verdict};
 use reload::{Loaded, lock};
 pub use space::KekInfo;
 pub use status::{CacheStatus, ConfigStatus, ServerStatus, Status};

@@ -70,6 +70,43 @@ fn keys_are_made_once_listed_and_shown() {
 }
 
 #[test]
+fn the_doctor_tells_what_works_and_what_to_do() {
+    let mut servers = KeyServers::start(2);
+    let config = servers.config.clone();
+    let checks = |output: &Output| json(&output.stdout).as_array().unwrap().clone();
+    let about = |checks: &[serde_json::Value], verdict: &str, word: &str| {
+        let says = |check: &&serde_json::Value| check["message"].as_str().unwrap().contains(word);
+        checks.iter().filter(|check| check["verdict"] == verdict).filter(says).count()
+    };
+    let output = tool(Some(&config), &["doctor", "--json"], b"");
+    let found = checks(&output);
+    assert!(output.status.success(), "{found:?}");
+    assert_eq!((about(&found, "good", "answers at"), about(&found, "fault", "")), (2, 0));
+    assert_eq!(about(&found, "warning", "is this machine"), 2);
+    assert!(about(&found, "good", "locked memory") == 1 && about(&found, "good", "certificate for it ends") == 2);
+    if keyservers::pinned_version().is_none() {
+        assert_eq!(about(&found, "good", "AES-GCM"), 2);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let old = servers.dir.join("old.conf");
+        // One of the two.
+        std::fs::write(&old, text.replacen("[[server]]\n", "[[server]]\nkmip_version = \"1.1\"\n", 1)).unwrap();
+        std::fs::set_permissions(&old, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let found = checks(&tool(Some(&old), &["doctor", "--json"], b""));
+        assert_eq!((about(&found, "warning", "cannot unlock data spaces"), about(&found, "good", "AES-GCM")), (1, 1));
+    }
+
+    servers.kill("secondary");
+    let output = tool(Some(&config), &["doctor"], b"");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let fault = text.lines().find(|line| line.starts_with("FAULT")).expect("a fault");
+    assert!(fault.contains(&servers.servers[1].port.to_string()) && fault.contains("check that it runs"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+
+    std::fs::set_permissions(&config, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(fail(Some(&config), &["doctor"], b"").contains("chmod"), "the mode of the configuration");
+}
+
+#[test]
 fn a_data_space_is_created_used_and_rewrapped() {
     if keyservers::pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str())) {
         return; // They have no data spaces.

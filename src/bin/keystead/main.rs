@@ -52,6 +52,8 @@ enum Command {
     Reencrypt(reencrypt::Reencrypt),
     /// Ask every key server whether it answers; fails if none does
     Status,
+    /// Look at the configuration, its files, the memory and what every key server can do; fails if anything does not work
+    Doctor,
     /// Work with audit trails
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -97,6 +99,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Decrypt(command) => with_client(config, |client| messages::decrypt(&command, client))?,
         Command::Inspect(command) => messages::inspect(&command, json)?,
         Command::Reencrypt(command) => return with_client(config, |client| reencrypt::run(&command, client, json)),
+        Command::Doctor => return with_client(config, |client| show::doctor(client, json)),
         Command::Status => return with_client(config, |client| show::status(client, json)),
         Command::Audit(AuditCommand::Report(report)) if report.asks() => {
             with_client(config, |client| report::run(&report, Some(client), json))?;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use keystead::client::ServerStatus;
+use keystead::client::{Check, ServerStatus, Verdict};
 use keystead::{Client, Error, Result};
 use serde::Serialize;
 
@@ -95,6 +95,27 @@ fn servers(servers: &[ServerStatus]) -> String {
     let failed = servers.iter().filter(|server| server.state != "healthy");
     let reasons = failed.filter_map(|server| Some(format!("\n{}\n", server.last_error.as_ref()?)));
     columns(&rows) + &reasons.collect::<String>()
+}
+
+/// Prints what was looked at, and how it is. Exit status 1 if anything does not work.
+pub fn doctor(client: &Client, as_json: bool) -> Result<ExitCode> {
+    let checks = client.diagnose()?;
+    if as_json {
+        json(&checks)?;
+    } else {
+        let row = |check: &Check| [word(check.verdict).to_owned(), check.about.clone(), check.message.clone()];
+        text(&columns(&checks.iter().map(row).collect::<Vec<_>>()))?;
+    }
+    let is_sound = checks.iter().all(|check| check.verdict != Verdict::Fault);
+    Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Good => "good",
+        Verdict::Warning => "WARNING",
+        Verdict::Fault => "FAULT",
+    }
 }
 
 /// Prints what is wrong with a chain of records. Exit status 1 if anything is.
