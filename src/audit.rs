@@ -138,7 +138,8 @@ impl Form for Csv {
             let told: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
             let mut cells = [""; CELLS];
             let told = told.join(", ");
-            (cells[0], cells[6], cells[12], cells[13]) = (record.event, "failure", &told, "0");
+            let result = if record.severity == Severity::Info { "success" } else { "failure" };
+            (cells[0], cells[6], cells[12], cells[13]) = (record.event, result, &told, "0");
             push_row(cells.into_iter(), moment, line);
         }
         let _ = write!(line, "{:016x},{},{}", link.stream, link.serial, link.previous());

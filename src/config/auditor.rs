@@ -62,7 +62,7 @@ impl std::fmt::Debug for AuditorKey {
 pub(super) fn load(item: &Item<'_>) -> Result<AuditorKey> {
     let pem = item.read(Access::Public)?;
     AuditorKey::from_pem(&pem).ok_or_else(|| {
-        let advice = "have the auditor make a pair of keys, keep the private one elsewhere, and name the public one";
+        let advice = "make a pair with `keystead log keygen`, keep the private key elsewhere, and name the public one";
         let what = match pem.windows(11).any(|window| window == b"PRIVATE KEY") {
             true => "holds a private key, which must not be on this machine",
             false => "holds no public key of P-256 in PEM",

@@ -130,8 +130,8 @@ pub const KEYS: &[KeyDoc] = &[
         "When a record is written to a file: when the system has it, or when the disk has it, which survives a power failure. One call of \
          fdatasync(2) serves all who wait."),
     doc("log", "auditor_key", PEM, Means("nothing is sealed"),
-        "The auditor's public key of P-256, to which the files of the log and of the audit trail are sealed: only its private key, kept \
-         elsewhere, shows whether somebody rewrote them (`docs/LOG.md`)."),
+        "The auditor's public key (`keystead log keygen`), to which the files of the log and of the audit trail are sealed: only its private key, kept \
+         elsewhere, shows whether somebody rewrote them (`docs/AUDITORS.md`)."),
     doc("log", "on_failure", "\"continue\" or \"refuse\"", Is("\"continue\""),
         "What is done while records cannot be written: the application works on and later records count what was lost, or calls \
          on the client are refused."),

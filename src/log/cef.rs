@@ -71,7 +71,7 @@ fn push_field(line: &mut String, name: &str, value: &str) {
 }
 
 /// `keysteadLastSeen` for `last_seen`: what is in no dictionary begins with the vendor's name.
-fn own_name(name: &str) -> String {
+pub(super) fn own_name(name: &str) -> String {
     let mut own = String::from("keystead");
     for word in name.split('_') {
         own.extend(word.chars().take(1).map(|c| c.to_ascii_uppercase()));

@@ -136,7 +136,7 @@ pub(crate) struct Line<'a> {
 }
 
 /// A SHA-256 value.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Hash(pub [u8; 32]);
 
 impl Hash {

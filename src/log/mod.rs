@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod anchor;
 pub(crate) mod batch;
 pub mod catalogue;
 mod cef;
@@ -21,8 +22,12 @@ mod recover;
 mod report;
 mod rotation;
 mod seal;
+mod seal_check;
 mod seal_file;
+#[cfg(feature = "auditor")]
+mod seal_open;
 mod sequence;
+mod source;
 mod state;
 pub(crate) mod text;
 pub(crate) mod time;
@@ -36,12 +41,15 @@ use std::time::Duration;
 use crate::config::{Durability, OnFailure, Target};
 pub use crate::config::{Format, Level};
 use crate::error::{Code, Error, Result};
+pub use anchor::Anchor;
 use chain::{ChainedFile, Keeping};
 use collector::Collector;
 use queue::{Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
+#[cfg(feature = "auditor")]
+pub use seal_open::AuditorPrivateKey;
 pub use time::{seconds_of, utc};
-pub use verify::verify;
+pub use verify::{Options, verify, verify_with};
 use view::View;
 
 /// One thing that happened. Formats are views of it.

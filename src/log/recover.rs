@@ -173,7 +173,7 @@ fn ends_with(log: &File, size: u64, position: &Position, layout: Layout) -> io::
         }))
 }
 
-fn last_record(log: &File, size: u64, layout: Layout) -> io::Result<Option<Position>> {
+pub(super) fn last_record(log: &File, size: u64, layout: Layout) -> io::Result<Option<Position>> {
     let region = read(log, size.saturating_sub(WINDOW), size)?;
     let (lines, _) = split(&region);
     let last = lines.rev().find_map(|line| valid_record(line, layout));

@@ -40,6 +40,14 @@ pub struct Stream {
     pub last_hash: String,
     /// Whether the chain's very first record is among the files.
     pub has_beginning: bool,
+    /// So many checkpoints stand in its place.
+    pub checkpoints: u64,
+    /// Up to this record the auditor's key proves the chain.
+    pub sealed_to: Option<u64>,
+    /// The name of the first seal, for which only the auditor's own note vouches.
+    pub first_seal: Option<String>,
+    /// Up to this record an anchor proves the chain.
+    pub anchored_to: Option<u64>,
 }
 
 /// One thing that is wrong.
@@ -64,6 +72,12 @@ pub enum Kind {
     Reordered,
     Duplicated,
     Inserted,
+    /// All hashes fit, and a seal or an anchor does not: records were changed and the hashes computed anew.
+    Rewritten,
+    /// An anchor shows that the chain went on; its end was cut off.
+    Cut,
+    /// The auditor's seals do not cover what they should.
+    Unsealed,
     /// The last line is incomplete.
     Torn,
     /// No record, at a place where it cannot be told whether one stood there.
@@ -107,8 +121,28 @@ impl fmt::Display for Stream {
         if !self.has_beginning {
             write!(f, " (what came before {first_serial} is not in these files)")?;
         }
-        write!(f, "\n  complete up to {last_serial}, tail unproven: records cut from the end leave no trace here. ")?;
-        write!(f, "Compare with a copy kept elsewhere; the last hash is {last_hash}")
+        match (self.sealed_to, &self.first_seal) {
+            (Some(to), Some(first)) => {
+                write!(f, "\n  sealed up to {to}, from the seal {first} on, which is the first in these files")?;
+            }
+            (None, Some(_)) => {
+                write!(f, "\n  seals are not verified: that takes the auditor's private key (--auditor-key)")?
+            }
+            _ => {}
+        }
+        match self.anchored_to {
+            Some(to) if to == *last_serial => write!(f, "\n  complete: an anchor proves the last record, {to}"),
+            Some(to) => {
+                write!(f, "\n  an anchor proves the chain up to {to}; complete up to {last_serial}, tail unproven")
+            }
+            None => {
+                write!(
+                    f,
+                    "\n  complete up to {last_serial}, tail unproven: records cut from the end leave no trace here. "
+                )?;
+                write!(f, "Verify with an anchor kept elsewhere (--anchor); the last hash is {last_hash}")
+            }
+        }
     }
 }
 
@@ -133,6 +167,13 @@ impl fmt::Display for Finding {
 pub(super) struct Place {
     pub file: usize,
     pub line: u64,
+}
+
+impl Place {
+    /// The place before the line.
+    pub fn before(self) -> Place {
+        Place { line: self.line.saturating_sub(1), ..self }
+    }
 }
 
 /// Findings as they are made: neighbours of one kind become one.
@@ -179,6 +220,42 @@ impl Findings {
         };
         self.listed.push((place.file, finding));
         Some(self.listed.len() - 1)
+    }
+
+    /// Adds what lies behind one place up to another: in the file of the latter.
+    pub fn add_span(
+        &mut self,
+        kind: Kind,
+        behind: Place,
+        to: Place,
+        serials: (u64, u64),
+        explanation: &str,
+    ) -> Option<usize> {
+        let line = if behind.file == to.file { (behind.line + 1).min(to.line) } else { 1 };
+        let index = self.add_range(kind, Place { line, ..to }, Some(serials), explanation)?;
+        self.listed[index].1.last_line = to.line;
+        Some(index)
+    }
+
+    /// Lets a finding reach on to a later place. `false` if that is in another file.
+    pub fn extend(&mut self, index: Option<usize>, to: Place, serial: u64) -> bool {
+        match index.and_then(|index| self.listed.get_mut(index)) {
+            Some((file, finding)) if *file == to.file => {
+                (finding.last_line, finding.last_serial) = (to.line, Some(serial));
+                true
+            }
+            Some(_) => false,
+            // It is only counted.
+            None => true,
+        }
+    }
+
+    /// Whether anything is wrong behind one place up to another.
+    pub fn any_between(&self, behind: Place, to: Place) -> bool {
+        self.listed.iter().any(|(file, finding)| {
+            let place = |line| Place { file: *file, line };
+            place(finding.last_line) > behind && place(finding.line) <= to
+        }) || self.unlisted > 0
     }
 
     /// Says something else of a finding.

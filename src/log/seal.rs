@@ -1,6 +1,7 @@
 //! What a seal is made of: a random key that only the auditor can open, and that is replaced after each use.
 //!
-//! `docs/LOG.md` specifies it byte by byte. When it is used, [`super::seal_file`] decides.
+//! `docs/LOG.md` specifies it byte by byte. The writer's side is here and in [`super::seal_file`], the auditor's in
+//! `seal_open` and [`super::seal_check`].
 
 #![forbid(unsafe_code)]
 
@@ -90,6 +91,16 @@ impl SealKey {
     }
 }
 
+/// What became of a sealed key.
+#[cfg_attr(not(feature = "auditor"), allow(dead_code))]
+pub(super) enum Opened {
+    Key(SealKey),
+    /// It was sealed to somebody else, or nobody tries.
+    ForOthers,
+    /// It is none, or it was changed.
+    Refused,
+}
+
 /// The name of a seal: the first bytes of the hash of the sealed key.
 pub(super) fn name_of(sealed: &[u8]) -> u64 {
     let hash = Hash::of(sealed);
@@ -151,6 +162,20 @@ pub(super) fn base64url(bytes: &[u8]) -> String {
     text
 }
 
+/// What [`base64url`] wrote. `None` for anything else.
+pub(super) fn from_base64url(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for chunk in text.as_bytes().chunks(4) {
+        let mut word = 0;
+        for digit in chunk {
+            word = word << 6 | ALPHABET.iter().position(|letter| letter == digit)? as u32;
+        }
+        let count = chunk.len().checked_sub(1).filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&(word << (6 * (4 - chunk.len()) + 8)).to_be_bytes()[..count]);
+    }
+    (base64url(&bytes) == text).then_some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,8 +184,12 @@ mod tests {
     fn base64url_is_that_of_rfc_4648() {
         for (bytes, text) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg")] {
             assert_eq!(base64url(bytes.as_bytes()), text);
+            assert_eq!(from_base64url(text).as_deref(), Some(bytes.as_bytes()));
         }
         assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
+        for text in ["Z", "Zh", "Zm9", "Zg==", "Z g", "Zm9vY"] {
+            assert_eq!(from_base64url(text), None, "{text}");
+        }
     }
 
     /// Computed with Python's `hmac`.

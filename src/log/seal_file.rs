@@ -102,7 +102,7 @@ impl Sealer {
 
     /// Whether records stand behind the last checkpoint, so far as we know.
     pub fn is_behind(&self, position: &Position) -> bool {
-        self.mark.is_none_or(|mark| position.serial > mark.serial)
+        self.mark.is_none_or(|mark| position.serial != mark.serial)
     }
 
     /// Makes a new seal for the chain, whose key is in nobody's hands but the auditor's and ours.
@@ -151,7 +151,8 @@ impl Mark {
     }
 
     fn is_due(&self, position: &Position, at_once: bool) -> bool {
-        let unsealed = position.serial.saturating_sub(self.serial);
+        // A chain that is behind its seal was cut. The checkpoint shows it by its index.
+        let unsealed = position.serial.checked_sub(self.serial).unwrap_or(RECORDS);
         unsealed >= RECORDS || at_once && unsealed > 0 || now().abs_diff(self.time) >= PERIOD.as_secs()
     }
 }

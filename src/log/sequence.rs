@@ -23,6 +23,7 @@ const TWICE: &str = "the record, or its serial, stands in the files more than on
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
     pub place: Place,
+    pub stream: u64,
     pub serial: u64,
     pub previous: Hash,
     pub hash: Hash,
@@ -44,6 +45,8 @@ pub(super) struct Sequence {
     pub first: Seen,
     pub last: Seen,
     pub records: u64,
+    /// Records that were found to be in their place, until somebody takes them.
+    pub placed: Vec<Seen>,
     /// A record that does not follow `last`.
     held: Option<Seen>,
     /// Serials not seen yet, by the first of each range, and the place before which they should stand.
@@ -56,7 +59,8 @@ impl Sequence {
     /// Begins with a record. `suspects` stand before it.
     pub fn start(first: Seen, suspects: &mut Vec<Suspect>, findings: &mut Findings) -> Sequence {
         flush(suspects, findings);
-        Sequence { first, last: first, records: 1, held: None, gaps: BTreeMap::new(), early: HashMap::new() }
+        let placed = vec![first];
+        Sequence { first, last: first, records: 1, placed, held: None, gaps: BTreeMap::new(), early: HashMap::new() }
     }
 
     /// Takes the next record. `suspects` stand between it and the record before it.
@@ -64,6 +68,12 @@ impl Sequence {
         self.records += 1;
         match self.held.take() {
             None => self.place(seen, suspects, findings),
+            Some(held) if follows(&held, &seen) && held.serial == self.last.serial => {
+                // Two records of one serial, of which this is the real one.
+                findings.add(Kind::Inserted, self.last.place, Some(self.last.serial), FORGED);
+                self.advance(held, findings);
+                self.place(seen, suspects, findings);
+            }
             Some(held) if follows(&held, &seen) => {
                 self.confirm(held, findings);
                 self.place(seen, suspects, findings);
@@ -116,6 +126,7 @@ impl Sequence {
             findings.amend(index, Kind::Duplicated, TWICE);
         }
         self.last = seen;
+        self.placed.push(seen);
     }
 
     /// Lines that cannot be read stand where records are missing: they are those records.

@@ -4,29 +4,76 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::path::Path;
 
+use super::anchor::Anchor;
 use super::layout::{Hash, Layout, Line};
 use super::report::{Findings, Kind, Place, Report, Stream};
+use super::seal::Opened;
+use super::seal_check::{Event, Seals};
+#[cfg(feature = "auditor")]
+use super::seal_open::AuditorPrivateKey;
 use super::sequence::{self, Seen, Sequence, Suspect};
+use super::source::{self, Lines, MAX_LINE, Source, has, trim};
 use super::{catalogue, header, view};
 use crate::error::{Code, Error, Result};
 
-/// Longer lines are no records of ours.
-const MAX_LINE: usize = 1 << 16;
 const MAX_NOTES: usize = 1000;
+const OTHER: &str =
+    "an anchor proves that another record stood here: records were changed and all hashes after them computed anew";
+
+/// What a verification may rely on beside the files.
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    pub anchors: &'a [Anchor],
+    /// Seals are verified if there is one.
+    #[cfg(feature = "auditor")]
+    pub auditor_keys: &'a [AuditorPrivateKey],
+}
+
+impl Options<'_> {
+    pub(super) fn has_keys(&self) -> bool {
+        #[cfg(feature = "auditor")]
+        return !self.auditor_keys.is_empty();
+        #[cfg(not(feature = "auditor"))]
+        false
+    }
+
+    #[cfg(feature = "auditor")]
+    pub(super) fn open(&self, sealed_key: &[u8], stream: u64) -> Opened {
+        let opened = self.auditor_keys.iter().map(|key| key.open(sealed_key, stream));
+        opened
+            .reduce(|best, next| if matches!(best, Opened::Key(_)) { best } else { next })
+            .unwrap_or(Opened::ForOthers)
+    }
+
+    #[cfg(not(feature = "auditor"))]
+    pub(super) fn open(&self, _: &[u8], _: u64) -> Opened {
+        Opened::ForOthers
+    }
+}
 
 /// Verifies the files as one history. Rotated files may be given in any order: they are read in the order of their
-/// serials. Logs and audit trails are told apart by their first line.
+/// serials, also compressed ones (gzip). Logs and audit trails are told apart by their first line.
 ///
 /// Errors: `System` if a file cannot be read.
 pub fn verify(files: &[&Path]) -> Result<Report> {
-    let mut sources = files.iter().map(|path| Source::open(path)).collect::<Result<Vec<_>>>()?;
+    verify_with(files, &Options::default())
+}
+
+/// As [`verify`], and the end against anchors, and all of it against the auditor's seals.
+///
+/// Errors: as [`verify`].
+pub fn verify_with(files: &[&Path], options: &Options<'_>) -> Result<Report> {
+    let mut sources = Vec::with_capacity(files.len());
+    for path in files.iter().filter(|path| !source::is_beside(path)) {
+        sources.push(Source::open(path).map_err(|error| unreadable(path, &error))?);
+    }
     sources.sort_by_key(|source| source.first_serial);
-    let mut verifier = Verifier::default();
+    let mut verifier = Verifier::new(options);
     for source in &sources {
         verifier.read(source).map_err(|error| unreadable(source.path, &error))?;
     }
@@ -40,89 +87,8 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::new(Code::System, message).in_file(path)
 }
 
-/// A file, and what its beginning tells.
-struct Source<'a> {
-    path: &'a Path,
-    layout: Layout,
-    /// Of the first sound record.
-    first_serial: u64,
-}
-
-impl Source<'_> {
-    fn open(path: &Path) -> Result<Source<'_>> {
-        Source::peek(path).map_err(|error| unreadable(path, &error))
-    }
-
-    fn peek(path: &Path) -> io::Result<Source<'_>> {
-        let mut lines = Lines::open(path)?;
-        let mut line = Vec::new();
-        let mut source = Source { path, layout: Layout::KeyValue, first_serial: 0 };
-        let mut is_first = true;
-        while lines.next(&mut line)? {
-            if std::mem::take(&mut is_first) {
-                source.layout = layout_of(&line);
-            }
-            let Some(record) = source.layout.parse(trim(&line)) else { continue };
-            if Hash::of(record.hashed) == record.hash {
-                source.first_serial = record.serial;
-                break;
-            }
-        }
-        Ok(source)
-    }
-}
-
-/// The header row may itself have been altered, so commas decide as well.
-fn layout_of(line: &[u8]) -> Layout {
-    let has_columns = line.iter().filter(|byte| **byte == b',').count() >= 10;
-    let is_log = has(line, b"serial=") || has(line, b" CEF:");
-    if line.starts_with(b"operation,") || has_columns && !is_log { Layout::Csv } else { Layout::KeyValue }
-}
-
-/// Lines of bounded length.
-struct Lines(BufReader<File>);
-
-impl Lines {
-    fn open(path: &Path) -> io::Result<Lines> {
-        Ok(Lines(BufReader::with_capacity(1 << 17, File::open(path)?)))
-    }
-
-    /// Reads the next line with its end; what exceeds the bound is dropped. `false` at the end of the file.
-    fn next(&mut self, line: &mut Vec<u8>) -> io::Result<bool> {
-        line.clear();
-        loop {
-            let buffer = match self.0.fill_buf() {
-                Ok(buffer) => buffer,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            let end = memchr(buffer);
-            let used = end.map_or(buffer.len(), |at| at + 1);
-            let room = MAX_LINE.saturating_sub(line.len());
-            line.extend_from_slice(&buffer[..used.min(room)]);
-            if end.is_some() && used > room {
-                line.push(b'\n');
-            }
-            self.0.consume(used);
-            if end.is_some() || used == 0 {
-                return Ok(!line.is_empty());
-            }
-        }
-    }
-}
-
-fn memchr(buffer: &[u8]) -> Option<usize> {
-    buffer.iter().position(|byte| *byte == b'\n')
-}
-
-/// The line without its end.
-fn trim(line: &[u8]) -> &[u8] {
-    let line = line.strip_suffix(b"\n").unwrap_or(line);
-    line.strip_suffix(b"\r").unwrap_or(line)
-}
-
-#[derive(Default)]
-struct Verifier {
+struct Verifier<'a> {
+    options: &'a Options<'a>,
     report: Report,
     findings: Findings,
     chains: BTreeMap<u64, Chain>,
@@ -131,22 +97,61 @@ struct Verifier {
     /// Of the current file: its records, and those that differ outside of what their hash covers.
     wrapped: u64,
     unwrapped: Vec<(Place, u64)>,
+    anchors: BTreeMap<(u64, u64), Anchored>,
 }
 
 struct Chain {
     of: Layout,
     sequence: Sequence,
+    seals: Seals,
+    /// What records say of seals that are not in their place, or not yet known to be.
+    aside: HashMap<Hash, Event>,
     /// The last file it was seen in.
     file: usize,
 }
 
-impl Verifier {
+/// An anchor, and what stands in its place.
+struct Anchored {
+    hash: Hash,
+    is_seen: bool,
+    other: Option<Place>,
+}
+
+impl<'a> Verifier<'a> {
+    fn new(options: &'a Options<'a>) -> Verifier<'a> {
+        let anchors = options.anchors.iter().map(|anchor| {
+            let anchored = Anchored { hash: anchor.hash, is_seen: false, other: None };
+            ((anchor.stream, anchor.serial), anchored)
+        });
+        Verifier {
+            options,
+            report: Report::default(),
+            findings: Findings::default(),
+            chains: BTreeMap::new(),
+            suspects: Vec::new(),
+            wrapped: 0,
+            unwrapped: Vec::new(),
+            anchors: anchors.collect(),
+        }
+    }
+
     fn read(&mut self, source: &Source<'_>) -> io::Result<()> {
         let mut place = Place { file: self.report.files.len(), line: 0 };
         self.report.files.push(source.path.display().to_string());
         let mut lines = Lines::open(source.path)?;
         let mut line = Vec::new();
-        while lines.next(&mut line)? {
+        loop {
+            match lines.next(&mut line) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) if source::is_damage(&error) => {
+                    let place = Place { line: place.line + 1, ..place };
+                    let why = format!("the compressed file is damaged or cut from here on: {error}");
+                    self.findings.add(Kind::Torn, place, None, &why);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
             place.line += 1;
             self.line(&line, place, source.layout);
         }
@@ -198,24 +203,37 @@ impl Verifier {
         if !is_wrapped_as_written(record, line) && self.unwrapped.len() < MAX_LINE {
             self.unwrapped.push((place, record.serial));
         }
-        self.note(record, place);
+        let event = own_event(record);
+        self.note(record, event, place);
         let Line { stream, serial, previous, hash, .. } = *record;
-        let seen = Seen { place, serial, previous, hash };
-        match self.chains.get_mut(&stream) {
-            Some(chain) => {
-                chain.file = place.file;
-                chain.sequence.take(seen, &mut self.suspects, &mut self.findings);
-            }
-            None => {
-                let sequence = Sequence::start(seen, &mut self.suspects, &mut self.findings);
-                self.chains.insert(stream, Chain { of: layout, sequence, file: place.file });
+        let seen = Seen { place, stream, serial, previous, hash };
+        if let Some(anchored) = self.anchors.get_mut(&(stream, serial)) {
+            match anchored.hash == hash {
+                true => anchored.is_seen = true,
+                false => anchored.other = Some(place),
             }
         }
+        let chain = match self.chains.entry(stream) {
+            Entry::Occupied(entry) => {
+                let chain = entry.into_mut();
+                chain.sequence.take(seen, &mut self.suspects, &mut self.findings);
+                chain
+            }
+            Entry::Vacant(entry) => {
+                let sequence = Sequence::start(seen, &mut self.suspects, &mut self.findings);
+                entry.insert(Chain { of: layout, sequence, seals: Seals::default(), aside: HashMap::new(), file: 0 })
+            }
+        };
+        chain.file = place.file;
+        if let Some(event) = event.and_then(|event| Event::of(record, event)) {
+            chain.aside.insert(hash, event);
+        }
+        chain.follow_seals(self.options, &mut self.findings);
     }
 
     /// What the chain says of itself is worth a note. It explains the torn line before it.
-    fn note(&mut self, record: &Line<'_>, place: Place) {
-        let Some(event) = own_event(record) else { return };
+    fn note(&mut self, record: &Line<'_>, event: Option<&[u8]>, place: Place) {
+        let Some(event) = event else { return };
         // A seal is nothing unusual.
         if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].map(str::as_bytes).contains(&event) {
             return;
@@ -249,11 +267,20 @@ impl Verifier {
     fn finish(mut self) -> Report {
         for chain in self.chains.values_mut() {
             chain.sequence.finish(&mut self.findings);
+            chain.follow_seals(self.options, &mut self.findings);
         }
         sequence::flush(&mut self.suspects, &mut self.findings);
-        self.find_strangers();
+        let strangers = self.find_strangers();
+        for (_, chain) in self.chains.iter().filter(|(stream, _)| !strangers.contains(stream)) {
+            let (aside, last) = (chain.aside.values(), &chain.sequence.last);
+            chain.seals.finish(aside, last, self.options, &mut self.findings);
+        }
+        self.judge_anchors();
         for (stream, chain) in &self.chains {
             let Sequence { first, last, records, .. } = &chain.sequence;
+            let proven =
+                self.anchors.range((*stream, 0)..=(*stream, u64::MAX)).filter(|(_, anchored)| anchored.is_seen);
+            let anchored_to = proven.map(|((_, serial), _)| *serial).next_back();
             self.report.streams.push(Stream {
                 stream: format!("{stream:016x}"),
                 of: if chain.of == Layout::Csv { "audit trail" } else { "log" },
@@ -262,16 +289,49 @@ impl Verifier {
                 last_serial: last.serial,
                 last_hash: last.hash.to_string(),
                 has_beginning: first.previous == Hash::NONE,
+                checkpoints: chain.seals.checkpoints,
+                sealed_to: chain.seals.sealed_to,
+                first_seal: chain.seals.first.map(|name| format!("{name:016x}")),
+                anchored_to,
             });
         }
         self.findings.into_report(&mut self.report);
         self.report
     }
 
-    /// A file holds one chain. Where another one appears in it, the smaller one was put there.
-    fn find_strangers(&mut self) {
+    /// What an anchor names has to stand in its chain.
+    fn judge_anchors(&mut self) {
+        for ((stream, serial), anchored) in self.anchors.iter().filter(|(_, anchored)| !anchored.is_seen) {
+            let Some(chain) = self.chains.get(stream) else {
+                let why = format!(
+                    "an anchor proves record {serial} of chain {stream:016x}, of which nothing is in these files"
+                );
+                let place = Place { file: self.report.files.len().saturating_sub(1), line: 1 };
+                self.findings.add_range(Kind::Cut, place, Some((*serial, *serial)), &why);
+                continue;
+            };
+            let Sequence { first, last, .. } = &chain.sequence;
+            if *serial > last.serial {
+                let place = Place { line: last.place.line + 1, ..last.place };
+                let why = format!("the end was cut off: an anchor proves that the chain went on to {serial}");
+                self.findings.add_range(Kind::Cut, place, Some((last.serial + 1, *serial)), &why);
+            } else if *serial < first.serial {
+                self.report.notes.push(format!("an anchor of record {serial} lies before the first of these files"));
+            } else if let Some(place) = anchored.other
+                && !self.findings.any_between(place.before(), place)
+            {
+                let proven = self.anchors.range((*stream, 0)..(*stream, *serial)).rfind(|(_, other)| other.is_seen);
+                let from = proven.map_or(first.serial, |((_, serial), _)| serial + 1);
+                self.findings.add_range(Kind::Rewritten, place, Some((from, *serial)), OTHER);
+            }
+        }
+    }
+
+    /// A file holds one chain. Where another one appears in it, the smaller one was put there. Returns those.
+    fn find_strangers(&mut self) -> Vec<u64> {
         let size = |chain: &Chain| chain.sequence.records;
-        for chain in self.chains.values() {
+        let mut strangers = Vec::new();
+        for (stream, chain) in &self.chains {
             let (from, records) = (chain.sequence.first.place.file, size(chain));
             let lived_there = |other: &&Chain| (other.sequence.first.place.file..=other.file).contains(&from);
             let others = self.chains.values().filter(|other| other.of == chain.of).filter(lived_there);
@@ -279,8 +339,25 @@ impl Verifier {
                 let first = &chain.sequence.first;
                 let why = format!("{records} records of another chain begin here; they belong to another file");
                 self.findings.add_range(Kind::Inserted, first.place, Some((first.serial, first.serial)), &why);
+                strangers.push(*stream);
             }
         }
+        strangers
+    }
+}
+
+impl Chain {
+    /// Hands on what records say of seals, once they are in their place.
+    fn follow_seals(&mut self, options: &Options<'_>, findings: &mut Findings) {
+        let Chain { sequence, seals, aside, .. } = self;
+        if !aside.is_empty() {
+            for seen in &sequence.placed {
+                if let Some(event) = aside.remove(&seen.hash) {
+                    seals.take(event, seen, &sequence.first, options, findings);
+                }
+            }
+        }
+        sequence.placed.clear();
     }
 }
 
@@ -312,8 +389,4 @@ fn resembles(line: &[u8], layout: Layout) -> bool {
                 || has(line, b"externalId=") && has(line, b"deviceExternalId=")
         }
     }
-}
-
-fn has(line: &[u8], text: &[u8]) -> bool {
-    line.windows(text.len()).any(|window| window == text)
 }

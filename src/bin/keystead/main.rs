@@ -6,6 +6,7 @@
 
 mod files;
 mod keys;
+mod logs;
 mod messages;
 mod progress;
 mod reencrypt;
@@ -59,23 +60,13 @@ enum Command {
     Audit(AuditCommand),
     /// Work with logs and audit trails
     #[command(subcommand)]
-    Log(LogCommand),
+    Log(logs::Command),
 }
 
 #[derive(Subcommand)]
 enum AuditCommand {
     /// Turn an audit trail into a page for people: what was done, by key and server, failures, failovers, rotations due
     Report(report::Arguments),
-}
-
-#[derive(Subcommand)]
-enum LogCommand {
-    /// Check the chain of a log or audit trail: what is altered, missing, reordered, duplicated or inserted
-    Verify {
-        /// The files of one chain, the oldest first
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
 }
 
 fn main() -> ExitCode {
@@ -105,7 +96,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             with_client(config, |client| report::run(&report, Some(client), json))?;
         }
         Command::Audit(AuditCommand::Report(report)) => report::run(&report, None, json)?,
-        Command::Log(LogCommand::Verify { files }) => return show::verify(&files, json),
+        Command::Log(command) => return logs::run(&command, json),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use keystead::client::{Check, ServerStatus, Verdict};
@@ -119,11 +118,9 @@ fn word(verdict: Verdict) -> &'static str {
 }
 
 /// Prints what is wrong with a chain of records. Exit status 1 if anything is.
-pub fn verify(files: &[PathBuf], as_json: bool) -> Result<ExitCode> {
-    let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
-    let report = keystead::log::verify(&paths)?;
+pub fn verify(report: &keystead::log::Report, as_json: bool) -> Result<ExitCode> {
     if as_json {
-        json(&report)?;
+        json(report)?;
     } else {
         text(&report.to_string())?;
     }

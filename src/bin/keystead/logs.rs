@@ -1,0 +1,117 @@
+//! `keystead log …`: for auditors, and for whoever sends them what they need.
+
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use keystead::log::{Anchor, AuditorPrivateKey, Options, verify_with};
+use keystead::{Code, Error, Result};
+use serde_json::json;
+
+use crate::show;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Check logs and audit trails: what is altered, missing, reordered, duplicated, inserted, cut or rewritten
+    Verify(Verify),
+    /// Print where a log or an audit trail stands, to be kept on another machine for `verify --anchor`
+    Anchor {
+        /// The file that is written to
+        file: PathBuf,
+    },
+    /// Make the auditor's pair of keys: seals made for the public one are verified with the private one
+    Keygen {
+        /// The private key (mode 0600), which belongs on no machine that writes logs
+        private: PathBuf,
+        /// The public key, for `log.auditor_key`
+        public: PathBuf,
+    },
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// All files of one log or audit trail, also compressed ones (gzip), in any order
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The auditor's private key, to verify the seals; may be repeated
+    #[arg(long, value_name = "FILE")]
+    auditor_key: Vec<PathBuf>,
+    /// A file with lines of `keystead log anchor`, to prove the end; may be repeated
+    #[arg(long, value_name = "FILE")]
+    anchor: Vec<PathBuf>,
+}
+
+pub fn run(command: &Command, as_json: bool) -> Result<ExitCode> {
+    match command {
+        Command::Verify(command) => return verify(command, as_json),
+        Command::Anchor { file } => {
+            let anchor = Anchor::of(file)?;
+            if as_json { show::json(&anchor)? } else { show::text(&format!("{anchor}\n"))? }
+        }
+        Command::Keygen { private, public } => keygen(private, public, as_json)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Exit status 1 if anything is wrong.
+fn verify(command: &Verify, as_json: bool) -> Result<ExitCode> {
+    let keys = command.auditor_key.iter().map(|path| AuditorPrivateKey::read(path)).collect::<Result<Vec<_>>>()?;
+    let anchors = command.anchor.iter().map(|path| anchors(path)).collect::<Result<Vec<_>>>()?.concat();
+    let paths: Vec<&Path> = command.files.iter().map(PathBuf::as_path).collect();
+    let report = verify_with(&paths, &Options { anchors: &anchors, auditor_keys: &keys })?;
+    show::verify(&report, as_json)
+}
+
+fn anchors(path: &Path) -> Result<Vec<Anchor>> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Error::new(Code::System, format!("the anchors in {shown} could not be read: {error}")))?;
+    Anchor::read_all(&text).ok_or_else(|| {
+        let message = format!(
+            "{shown} holds no anchor, or a damaged one; name a file with lines that `keystead log anchor` printed"
+        );
+        Error::new(Code::InvalidArgument, message)
+    })
+}
+
+fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {
+    let key = AuditorPrivateKey::generate()?;
+    let (private_pem, public_pem) = (key.to_pem()?, key.to_public_pem()?);
+    let mut private_file = create(private, 0o600)?;
+    let written = create(public, 0o644).and_then(|mut public_file| {
+        write(&mut private_file, private, private_pem.as_bytes())?;
+        write(&mut public_file, public, public_pem.as_bytes())
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(private);
+    }
+    written?;
+    let id = format!("{:016x}", u64::from_be_bytes(key.public().id()));
+    let (private, public) = (private.display().to_string(), public.display().to_string());
+    if as_json {
+        return show::json(&json!({ "auditor_key": id, "private": private, "public": public }));
+    }
+    show::text(&format!(
+        "auditor's key {id}\n  {private}: private; keep it away from every machine that writes logs\n  {public}: public; name it in \
+         [log] auditor_key\n"
+    ))
+}
+
+/// What is there is never replaced: an old key verifies old logs.
+fn create(path: &Path, mode: u32) -> Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| {
+        let message =
+            format!("{} could not be made: {error}; name a new file, since keys are never replaced", path.display());
+        Error::new(Code::System, message)
+    })
+}
+
+fn write(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| Error::new(Code::System, format!("{} could not be written: {error}", path.display())))
+}

@@ -1,0 +1,100 @@
+//! Anchors: where a chain stood, kept where whoever takes the machine cannot change it.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::layout::{Hash, MAX_SERIAL, decimal, stream};
+use super::recover;
+use super::source;
+use crate::error::{Code, Error, Result};
+
+const MARK: &str = "keystead-anchor-1 ";
+
+/// The last record of a chain at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Anchor {
+    #[serde(serialize_with = "as_hex")]
+    pub(super) stream: u64,
+    pub(super) serial: u64,
+    #[serde(serialize_with = "as_text")]
+    pub(super) hash: Hash,
+}
+
+impl Anchor {
+    /// Of the last record that stands in the file of a log or an audit trail.
+    ///
+    /// Errors: `System` if the file cannot be read, `InvalidArgument` if no record stands at its end.
+    pub fn of(path: &Path) -> Result<Anchor> {
+        let last = File::open(path).and_then(|file| {
+            let size = file.metadata()?.len();
+            recover::last_record(&file, size, source::layout_of_file(path)?)
+        });
+        let last = last.map_err(|error| {
+            let message = format!(
+                "{} cannot be read for an anchor: {error}; correct the path, or run as its owner",
+                path.display()
+            );
+            Error::new(Code::System, message).in_file(path)
+        })?;
+        let last = last.ok_or_else(|| {
+            let message = format!(
+                "{} does not end with a record; name the file that is written to, uncompressed",
+                path.display()
+            );
+            Error::new(Code::InvalidArgument, message).in_file(path)
+        })?;
+        Ok(Anchor { stream: last.stream, serial: last.serial, hash: last.head })
+    }
+
+    /// All that stand in a text, one to a line, behind whatever a relay put before them. `None` if there is none, or one is
+    /// damaged.
+    pub fn read_all(text: &str) -> Option<Vec<Anchor>> {
+        let lines = text.lines().filter_map(|line| line.find(MARK).map(|at| &line[at + MARK.len()..]));
+        let anchors = lines.map(Anchor::parse).collect::<Option<Vec<_>>>()?;
+        (!anchors.is_empty()).then_some(anchors)
+    }
+
+    fn parse(text: &str) -> Option<Anchor> {
+        let mut words = text.split_ascii_whitespace();
+        let mut word = |name: &str| Some(words.next()?.strip_prefix(name)?.as_bytes());
+        Some(Anchor {
+            stream: stream(word("stream=")?)?,
+            serial: decimal(word("serial=")?).filter(|serial| *serial <= MAX_SERIAL)?,
+            hash: Hash::parse(word("sha256=")?)?,
+        })
+    }
+}
+
+/// The line that [`Anchor::read_all`] reads.
+impl fmt::Display for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{MARK}stream={:016x} serial={} sha256={}", self.stream, self.serial, self.hash)
+    }
+}
+
+fn as_hex<S: serde::Serializer>(number: &u64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:016x}"))
+}
+
+fn as_text<S: serde::Serializer>(hash: &Hash, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn anchors_are_found_behind_what_relays_write_and_a_damaged_one_is_refused() {
+        let anchor = Anchor { stream: 255, serial: 12, hash: Hash::of(b"a") };
+        let text = format!("# kept by the auditor\n{anchor}\n<14>Nov 24 20:15:00 host anchors: {anchor} seen\n");
+        assert_eq!(Anchor::read_all(&text), Some(vec![anchor, anchor]));
+        assert_eq!(Anchor::read_all(&text.replace("serial=12", "serial=012")), None);
+        assert_eq!(Anchor::read_all("nothing"), None);
+    }
+}
