@@ -75,9 +75,11 @@ if(go)
   get_filename_component(gofmt "${KEYSTEAD_GO}" REALPATH)
   get_filename_component(gofmt "${gofmt}" DIRECTORY)
   # gofmt prints what it would change, and says nothing by its exit code.
-  set(go_format_check COMMAND sh -c "test -z \"$('${gofmt}/gofmt' -d '${go_folder}' | tee /dev/stderr)\"")
-  set(go_vet COMMAND ${go} -C "${go_folder}" vet ./...)
-  set(go_format COMMAND "${gofmt}/gofmt" -w "${go_folder}")
+  set(go_bench "${PROJECT_SOURCE_DIR}/benches/clients/kmip-go")
+  set(go_format_check
+      COMMAND sh -c "test -z \"$('${gofmt}/gofmt' -d '${go_folder}' '${go_bench}' | tee /dev/stderr)\"")
+  set(go_vet COMMAND ${go} -C "${go_folder}" vet ./... COMMAND ${go} -C "${go_bench}" vet ./...)
+  set(go_format COMMAND "${gofmt}/gofmt" -w "${go_folder}" "${go_bench}")
 endif()
 add_custom_target(
   check

@@ -85,7 +85,6 @@ def make_key(servers: dict[str, Any]) -> str:
         cert=servers["client_certificate"],
         key=servers["client_key"],
         ca=servers["ca"],
-        ssl_version="PROTOCOL_TLS_CLIENT",
         config_file="/dev/null",
         kmip_version=KMIPVersion.KMIP_1_4,
     ) as client:

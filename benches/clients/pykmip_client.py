@@ -26,7 +26,6 @@ def main() -> None:
             cert=certificate,
             key=key,
             ca=authority,
-            ssl_version="PROTOCOL_TLS_CLIENT",
             config_file="/dev/null",
             kmip_version=KMIPVersion.KMIP_1_4,
         )
