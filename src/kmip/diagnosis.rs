@@ -199,7 +199,7 @@ pub fn too_old(peer: &Peer, operation: &str, version: Version, needed: Version, 
 pub fn answer(peer: &Peer, operation: &str, error: &Error) -> Error {
     let (what, remedy) = match error.code() {
         Code::ReplyMalformed => ("sent a malformed reply to", "check that it is a KMIP server, and its version"),
-        Code::AnswerUnexpected => ("gave an unexpected answer to", "check the key on the server"),
+        Code::AnswerUnexpected | Code::KeySplit => ("gave an unexpected answer to", "check the key on the server"),
         _ => ("answered", "its answer could not be kept"),
     };
     Error::new(error.code(), format!("{peer} {what} {operation}: {}; {remedy}", error.message()))

@@ -19,7 +19,12 @@ const fn other_key(name: &'static str, key: FakeKey<'static>, words: &'static st
 pub const FAULTS: &[Fault] = &[
     other_key("another object is answered", FakeKey { id: "key-2", ..FakeKey::GOOD }, "another object than key-1"),
     other_key("the object has no name", FakeKey { id: "", ..FakeKey::GOOD }, "another object than key-1"),
-    other_key("the object is a split key", FakeKey { object_type: 5, ..FakeKey::GOOD }, "split key"),
+    get(
+        "the object is a split key",
+        |r| split_key(r.id()),
+        Code::KeySplit,
+        "unexpected answer to Get: the object is a part of a split key",
+    ),
     other_key("the object is a certificate", FakeKey { object_type: 1, ..FakeKey::GOOD }, "certificate"),
     other_key(
         "the object is of no known type",
@@ -91,6 +96,10 @@ pub const FAULTS: &[Fault] = &[
     get("the key does not exist", |r| failure(Get::CODE, r.id(), 1, "gone"), Code::KeyNotFound, "was not destroyed"),
     get("the key may not leave the server", |r| failure(Get::CODE, r.id(), 0x16, "no"), Code::ServerRefused, "own log"),
 ];
+
+fn split_key(id: &[u8]) -> Vec<u8> {
+    success(Get::CODE, id, |payload| FakeKey { object_type: 5, ..FakeKey::GOOD }.write(payload))
+}
 
 fn two_identifiers(request: &Request) -> Vec<u8> {
     success(Get::CODE, request.id(), |payload| {
