@@ -16,6 +16,7 @@ pub mod connection;
 pub mod deadline;
 mod diagnosis;
 mod dial;
+pub mod dump;
 pub mod failure;
 pub mod message;
 pub mod operation;

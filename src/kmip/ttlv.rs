@@ -97,6 +97,11 @@ impl<'a> Item<'a> {
         self.kind
     }
 
+    /// The bytes of its value, without padding.
+    pub fn length(&self) -> usize {
+        self.value.len()
+    }
+
     pub fn structure(&self) -> Result<Reader<'a>> {
         self.expect(Kind::Structure).map(|rest| Reader { rest })
     }
