@@ -8,8 +8,21 @@ use std::path::Path;
 use std::ptr::null_mut;
 
 use keystead::ffi::client::{keystead_client_create_key, keystead_client_open};
+use keystead::ffi::error::keystead_error;
 use keystead::ffi::key::{keystead_key, keystead_key_decrypt, keystead_key_encrypt, keystead_key_encrypted_size};
-use keystead::ffi::status::KEYSTEAD_OK;
+use keystead::ffi::status::{KEYSTEAD_OK, keystead_status};
+
+type Transform = unsafe extern "C" fn(
+    *const keystead_key,
+    *const u8,
+    usize,
+    *const u8,
+    usize,
+    *mut u8,
+    usize,
+    *mut usize,
+    *mut *mut keystead_error,
+) -> keystead_status;
 
 /// It and its client last to the end of the process.
 pub struct CKey(*mut keystead_key);
@@ -34,46 +47,20 @@ impl CKey {
 
     /// Returns the size of the message.
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> usize {
-        let mut filled = 0;
-        // SAFETY: the handle is alive, and the buffers are valid for their lengths and do not overlap.
-        let status = unsafe {
-            let (out, capacity) = (out.as_mut_ptr(), out.len());
-            let (plaintext, n) = (plaintext.as_ptr(), plaintext.len());
-            keystead_key_encrypt(
-                self.0,
-                plaintext,
-                n,
-                aad.as_ptr(),
-                aad.len(),
-                out,
-                capacity,
-                &raw mut filled,
-                null_mut(),
-            )
-        };
-        assert_eq!(status, KEYSTEAD_OK);
-        filled
+        self.transform(keystead_key_encrypt, plaintext, aad, out)
     }
 
     /// Returns the size of the plaintext.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> usize {
-        let mut filled = 0;
-        // SAFETY: as above.
-        let status = unsafe {
-            let (out, capacity) = (out.as_mut_ptr(), out.len());
-            let (message, n) = (message.as_ptr(), message.len());
-            keystead_key_decrypt(
-                self.0,
-                message,
-                n,
-                aad.as_ptr(),
-                aad.len(),
-                out,
-                capacity,
-                &raw mut filled,
-                null_mut(),
-            )
-        };
+        self.transform(keystead_key_decrypt, message, aad, out)
+    }
+
+    #[inline(always)]
+    fn transform(&self, function: Transform, data: &[u8], aad: &[u8], out: &mut [u8]) -> usize {
+        let (data, n, aad, aad_len) = (data.as_ptr(), data.len(), aad.as_ptr(), aad.len());
+        let (out, capacity, mut filled) = (out.as_mut_ptr(), out.len(), 0);
+        // SAFETY: the handle is alive, and the buffers are valid for their lengths and do not overlap.
+        let status = unsafe { function(self.0, data, n, aad, aad_len, out, capacity, &raw mut filled, null_mut()) };
         assert_eq!(status, KEYSTEAD_OK);
         filled
     }
