@@ -9,6 +9,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 
+use crate::platform::ProcessStamp;
+
 /// How many values that were replaced may still be in use.
 const PLACES: usize = 16;
 
@@ -24,6 +26,7 @@ pub struct Ticketed<T> {
     places: Box<[Place<T>]>,
     /// Held by who replaces the value.
     change: Mutex<()>,
+    process: ProcessStamp,
 }
 
 /// On a cache line of its own, because every use writes it.
@@ -50,6 +53,7 @@ impl<T> Default for Ticketed<T> {
             current: Current(AtomicU64::new(NOTHING)),
             places: std::iter::repeat_with(place).take(PLACES).collect(),
             change: Mutex::new(()),
+            process: ProcessStamp::current(),
         }
     }
 }
@@ -73,6 +77,10 @@ impl<T> Ticketed<T> {
     /// When it returns, no new use finds the value of `seen`, also where `make` fails. Where threads were held up in the
     /// middle of a use so long that all places are taken, it returns without a value, for the caller to try again.
     pub fn replace<E>(&self, seen: Option<&Ticket<'_, T>>, make: impl FnOnce() -> Result<T, E>) -> Result<(), E> {
+        // In a forked child the lock may be held for ever, by a thread that the child lacks. `make` has to refuse there.
+        if !self.process.is_current() {
+            return make().map(drop);
+        }
         let _turn = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.places.get((self.current.0.load(Ordering::Relaxed) >> PLACE_SHIFT) as usize);
         // The place of `seen` cannot have been given to another value while the ticket is held.
