@@ -258,3 +258,42 @@ fn the_longest_name_and_associated_data_fit_and_the_room_suffices() {
     assert!(encryptor.update_size(64 << 20).unwrap() <= (64 << 20) + ROOM);
     assert!(encryptor.finish_size() <= ROOM);
 }
+
+#[test]
+fn many_segments_in_one_call_are_the_same_stream_and_none_of_them_is_less_guarded() {
+    let key = key("customer-42/1", 7);
+    let plaintext = bytes(37 * SEGMENT + 5);
+    for piece in [plaintext.len(), 20 * SEGMENT + 3, SEGMENT] {
+        let stream = encrypt(&key, &plaintext, b"backup", piece);
+        for piece in [stream.len(), 18 * (SEGMENT + 42) + 1, SEGMENT] {
+            let (decrypted, outcome) = decrypt(&key, &stream, b"backup", piece);
+            outcome.unwrap();
+            assert!(decrypted == plaintext);
+        }
+    }
+
+    let stream = encrypt(&key, &plaintext, b"backup", plaintext.len());
+    let refused = |altered: Vec<u8>, segment: usize| {
+        let (decrypted, outcome) = decrypt(&key, &altered, b"backup", altered.len());
+        let error = outcome.unwrap_err();
+        assert!(
+            error.code() == Code::NotAuthentic && error.message().contains(&format!("segment {segment} ")),
+            "{error}"
+        );
+        assert!(decrypted.is_empty());
+    };
+    let parts = cut(&stream);
+    for segment in [0, 17, 18, 19, 36, 37] {
+        let mut altered = parts.clone();
+        altered[1 + segment].last_mut().map(|byte| *byte ^= 1).unwrap();
+        refused(altered.concat(), segment);
+    }
+    let mut both = parts.clone();
+    for segment in [30, 5] {
+        both[1 + segment][100] ^= 1;
+    }
+    refused(both.concat(), 5);
+    let mut exchanged = parts;
+    exchanged.swap(1 + 3, 1 + 30);
+    refused(exchanged.concat(), 3);
+}

@@ -18,6 +18,7 @@ mod aead;
 mod cbor;
 mod derivation;
 mod opened;
+mod parallel;
 mod segment;
 mod session;
 

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::derivation::ContentKey;
 use super::message::{self, FRONT, IV_SIZE, Parts, Recipient, hex, not_authentic};
+use super::parallel::{self, Pieces};
 use super::segment::{self, Head, MAX_HEAD};
 use super::{KeyId, aead, identity};
 use crate::error::{Code, Error, Result};
@@ -90,16 +91,15 @@ impl Encryptor {
         let (front, out) = out.split_at_mut(self.header.len());
         front.copy_from_slice(&self.header);
         self.header = Vec::new();
-        for place in out.chunks_exact_mut(segment::size(SEGMENT)).take(segments) {
-            if self.held.is_empty() {
-                let (content, rest) = plaintext.split_at(SEGMENT);
-                plaintext = rest;
-                self.seal(content, false, place)?;
-            } else {
-                plaintext = self.hold(plaintext);
-                self.seal_held(false, place)?;
-            }
+        let is_begun = segments > 0 && !self.held.is_empty();
+        let (place, out) = out.split_at_mut(if is_begun { segment::size(SEGMENT) } else { 0 });
+        if is_begun {
+            plaintext = self.hold(plaintext);
+            self.seal_held(false, place)?;
         }
+        let (contents, rest) = plaintext.split_at((segments - usize::from(is_begun)) * SEGMENT);
+        plaintext = rest;
+        self.seal_many(contents, out)?;
         let rest = self.hold(plaintext);
         debug_assert!(rest.is_empty(), "what is left is at most one segment");
         Ok(size)
@@ -143,6 +143,21 @@ impl Encryptor {
         held.clear();
         self.held = held;
         outcome
+    }
+
+    /// Whole segments, none of them the last. As [`Encryptor::seal`], nothing more is sealed after a failure.
+    fn seal_many(&mut self, contents: &[u8], out: &mut [u8]) -> Result<()> {
+        let (contents, out) =
+            (Pieces { bytes: contents, size: SEGMENT }, Pieces { bytes: out, size: segment::size(SEGMENT) });
+        let (key, structure, first) = (&self.key, &self.structure, self.number);
+        self.is_over = true;
+        parallel::for_each(&contents, out, &|number, content, place| {
+            let iv = segment::iv(first + number, false);
+            aead::seal_under(key, &iv, structure, content, segment::frame(place, SEGMENT, &iv))
+        })?;
+        self.number += (contents.bytes.len() / SEGMENT) as u32;
+        self.is_over = false;
+        Ok(())
     }
 
     /// No number is used twice: it is spent before anything can fail, and after a failure nothing more is sealed.
@@ -237,7 +252,12 @@ impl Decryptor {
         }
         let mut filled = 0;
         while !stream.is_empty() {
-            if self.held.is_empty()
+            let run = if self.held.is_empty() { self.run(stream) } else { 0 };
+            if run > 1 {
+                let (segments, rest) = stream.split_at(run * segment::size(SEGMENT));
+                filled += self.open_many(segments, &mut out[filled..])?;
+                stream = rest;
+            } else if self.held.is_empty()
                 && let Some(head) = self.whole(stream)?
             {
                 let (segment, rest) = stream.split_at(segment::size(head.n));
@@ -249,6 +269,38 @@ impl Decryptor {
             }
         }
         Ok(filled)
+    }
+
+    /// How many whole segments, none of them the last, `bytes` begin with, as far as their heads tell.
+    fn run(&self, bytes: &[u8]) -> usize {
+        if self.state != State::Open {
+            return 0;
+        }
+        let expected = |(number, segment): &(u32, &[u8])| {
+            let number = self.number.checked_add(*number);
+            number.and_then(|number| segment::head(segment, number)).is_some_and(|head| !head.is_last)
+        };
+        (0..).zip(bytes.chunks_exact(segment::size(SEGMENT))).take_while(expected).count()
+    }
+
+    /// Segments that [`Decryptor::run`] has counted.
+    fn open_many(&mut self, segments: &[u8], out: &mut [u8]) -> Result<usize> {
+        let count = segments.len() / segment::size(SEGMENT);
+        let after = u32::try_from(count).ok().and_then(|count| self.number.checked_add(count));
+        let this = &*self;
+        let segments = Pieces { bytes: segments, size: segment::size(SEGMENT) };
+        let out = Pieces { bytes: &mut out[..count * SEGMENT], size: SEGMENT };
+        parallel::for_each(&segments, out, &|number, segment, place| {
+            let number = this.number + number;
+            let (ciphertext, tag) = segment::body(segment, SEGMENT).ok_or_else(|| broken(number))?;
+            let iv = segment::iv(number, false);
+            match aead::open_under(&this.key, &iv, &this.structure, ciphertext, tag, place) {
+                true => Ok(()),
+                false => Err(broken(number)),
+            }
+        })?;
+        self.number = after.ok_or_else(|| self.broken())?;
+        Ok(count * SEGMENT)
     }
 
     /// The head of the segment that `bytes` begin with, if all of the segment is there.
@@ -318,17 +370,21 @@ impl Decryptor {
         }
     }
 
-    /// One answer for every kind of tampering, and what it means for those who have used a part already.
     #[cold]
     fn broken(&self) -> Error {
-        let text = format!(
-            "the stream is not intact: its segment {} is missing, altered or not the one that belongs there, or \
-             something follows the last one; what was decrypted before is genuine but incomplete: discard it, and get \
-             the stream again",
-            self.number
-        );
-        Error::new(Code::NotAuthentic, text)
+        broken(self.number)
     }
+}
+
+/// One answer for every kind of tampering, and what it means for those who have used a part already.
+#[cold]
+fn broken(number: u32) -> Error {
+    let text = format!(
+        "the stream is not intact: its segment {number} is missing, altered or not the one that belongs there, or \
+         something follows the last one; what was decrypted before is genuine but incomplete: discard it, and get \
+         the stream again"
+    );
+    Error::new(Code::NotAuthentic, text)
 }
 
 /// A header in its one accepted encoding.

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use crate::files::{Input, Output};
 use crate::progress::Progress;
 
-/// How much is read at a time.
-const PIECE: usize = 1 << 20;
+/// How much is read at a time: enough for two threads to share.
+const PIECE: usize = 4 << 20;
 
 /// Encrypts `start` and what follows it.
 pub fn encrypt(mut encryptor: Encryptor, start: &[u8], input: &mut Input, output: &mut Output) -> Result<()> {
