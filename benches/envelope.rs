@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use c_key::CKey;
 use criterion::{Criterion, Throughput};
-use keystead::envelope::{Key, KeyId};
+use keystead::Client;
+use keystead::envelope::{Key, KeyId, stream};
 use keystead::memory::slot::Slot;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -24,6 +25,12 @@ const PAGE: usize = 4096;
 const SIZES: [(usize, f64); 4] = [(64, 1.6), (1 << 10, 1.3), (64 << 10, 1.25), (1 << 20, 1.4)];
 const WORST_ALIGNMENT: f64 = 1.15;
 const DECRYPT: f64 = 1.15;
+/// A stream in segments of 64 KiB against one message of the same size.
+const IN_SEGMENTS: f64 = 1.05;
+const STREAM: usize = 1 << 20;
+const IN_A_BATCH: f64 = 1.3;
+const ROWS: usize = 10_000;
+const CACHE_HIT: Duration = Duration::from_nanos(60);
 const NEW_SESSION: Duration = Duration::from_micros(2);
 
 /// How many messages of different sessions take turns, so that none is found among the opened ones.
@@ -114,6 +121,43 @@ fn decrypt_new_sessions(key: &Key, n: usize) -> Work<'_> {
     Box::new(move || {
         turn = (turn + 1) % SESSIONS;
         black_box(key.decrypt(black_box(&messages[turn]), b"", out.bytes()).unwrap());
+    })
+}
+
+/// A stream that is given in one call.
+fn encrypt_stream(key: &Key, n: usize) -> Work<'_> {
+    let mut plaintext = Aligned::new(n, 0);
+    let mut out = Aligned::new(n + stream::ROOM, 0);
+    Box::new(move || {
+        let mut encryptor = key.encrypt_stream(b"").unwrap();
+        let (plaintext, out) = (black_box(plaintext.bytes()), out.bytes());
+        let size = encryptor.update(plaintext, out).unwrap();
+        black_box(encryptor.finish(&mut out[size..]).unwrap());
+    })
+}
+
+/// A column of values of one size, as a batch.
+fn encrypt_batch(key: &Key, rows: usize, n: usize) -> Work<'_> {
+    let values = vec![vec![1_u8; n]; rows];
+    let mut out = vec![0; rows * key.encrypted_size(n).unwrap()];
+    let mut offsets = vec![0; rows + 1];
+    Box::new(move || {
+        let values = black_box(&values).iter().map(|value| (value.as_slice(), &b""[..]));
+        black_box(key.encrypt_many(values, &mut out, &mut offsets).unwrap());
+    })
+}
+
+/// The same column with raw AES-256-GCM.
+fn ring_column<'a>(rows: usize, n: usize) -> Work<'a> {
+    let mut column: Vec<Work<'_>> = vec![ring_seal(n)];
+    Box::new(move || (0..rows).for_each(|_| column[0]()))
+}
+
+/// A key that a client has in its cache, by name.
+fn cache_hit<'a>(client: Client) -> Work<'a> {
+    client.create_key("0123456789abcdef").unwrap();
+    Box::new(move || {
+        black_box(client.key(black_box("0123456789abcdef")).unwrap());
     })
 }
 
@@ -209,6 +253,22 @@ fn compare_with_the_limits() -> bool {
     all_hold
 }
 
+/// Streams, batches and the key cache.
+fn compare_the_whole_with_its_parts() -> bool {
+    let key = key();
+    let times = rounds(&mut [encrypt(&key, STREAM, 0), encrypt_stream(&key, STREAM)]);
+    let mut all_hold = judge("stream / message, 1 MiB", compare(&times[1], &times[0], |s, m| s / m), IN_SEGMENTS, "");
+    let times = rounds(&mut [ring_column(ROWS, 64), encrypt_batch(&key, ROWS, 64)]);
+    all_hold &= judge("field of a batch / ring, 64 bytes", compare(&times[1], &times[0], |b, r| b / r), IN_A_BATCH, "");
+    if let Some(config) = std::env::var_os("KEYSTEAD_CONFIG") {
+        let client = Client::open(config.as_ref()).unwrap();
+        let times = rounds(&mut [cache_hit(client)]);
+        let hit = median(times[0].iter().copied());
+        all_hold &= judge("cached key by name", hit, CACHE_HIT.as_nanos() as f64, " ns");
+    }
+    all_hold
+}
+
 /// How much longer encrypting takes at the worst offset of output against input than at the best.
 fn worst_alignment(key: &Key, n: usize) -> f64 {
     const OFFSETS: [usize; 24] =
@@ -224,7 +284,11 @@ fn worst_alignment(key: &Key, n: usize) -> f64 {
 
 fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "--ratios") {
-        return if compare_with_the_limits() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if compare_with_the_limits() & compare_the_whole_with_its_parts() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     }
     measure_with_criterion();
     ExitCode::SUCCESS
