@@ -21,7 +21,7 @@ pub(super) struct Pieces<B> {
 pub(super) fn for_each(
     input: &Pieces<&[u8]>,
     output: Pieces<&mut [u8]>,
-    work: &(dyn Fn(u32, &[u8], &mut [u8]) -> Result<()> + Sync),
+    work: impl Fn(u32, &[u8], &mut [u8]) -> Result<()> + Sync,
 ) -> Result<()> {
     let count = input.bytes.len() / input.size;
     let run = |first: usize, inputs: &[u8], outputs: &mut [u8]| {
@@ -37,7 +37,7 @@ pub(super) fn for_each(
     let second_output = Mutex::new(second_output);
     let second = || run(half, second_input, &mut second_output.lock().unwrap_or_else(PoisonError::into_inner));
     std::thread::scope(|scope| {
-        let spawned = std::thread::Builder::new().name("keystead-stream".into()).spawn_scoped(scope, &second);
+        let spawned = std::thread::Builder::new().name("keystead-stream".into()).spawn_scoped(scope, second);
         let first = run(0, first_input, first_output);
         let second = match spawned {
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),

@@ -151,7 +151,7 @@ impl Encryptor {
             (Pieces { bytes: contents, size: SEGMENT }, Pieces { bytes: out, size: segment::size(SEGMENT) });
         let (key, structure, first) = (&self.key, &self.structure, self.number);
         self.is_over = true;
-        parallel::for_each(&contents, out, &|number, content, place| {
+        parallel::for_each(&contents, out, |number, content, place| {
             let iv = segment::iv(first + number, false);
             aead::seal_under(key, &iv, structure, content, segment::frame(place, SEGMENT, &iv))
         })?;
@@ -290,7 +290,7 @@ impl Decryptor {
         let this = &*self;
         let segments = Pieces { bytes: segments, size: segment::size(SEGMENT) };
         let out = Pieces { bytes: &mut out[..count * SEGMENT], size: SEGMENT };
-        parallel::for_each(&segments, out, &|number, segment, place| {
+        parallel::for_each(&segments, out, |number, segment, place| {
             let number = this.number + number;
             let (ciphertext, tag) = segment::body(segment, SEGMENT).ok_or_else(|| broken(number))?;
             let iv = segment::iv(number, false);
