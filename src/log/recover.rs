@@ -87,6 +87,10 @@ pub(super) fn find(log: &File, size: u64, inode: u64, known: Known, layout: Layo
         Known::Position(position) if position.inode == inode && size >= position.offset => {
             return follow(log, size, position, layout);
         }
+        Known::Position(position) if position.inode != inode && begins_after(log, size, &position, layout)? => {
+            // A new file was begun, and who wrote to it ended before it could say so.
+            return follow(log, size, Position { inode, offset: 0, ..position }, layout);
+        }
         Known::Position(position) => {
             if ends_with(log, size, &position, layout)? {
                 // The same file at another place, for example restored from a backup.
@@ -124,11 +128,7 @@ fn follow(log: &File, size: u64, mut position: Position, layout: Layout) -> io::
     let mut foreign = from - position.offset;
     for line in lines {
         match valid_record(line, layout) {
-            Some(record)
-                if record.stream == position.stream
-                    && record.previous == position.head
-                    && record.serial == position.serial.wrapping_add(1) =>
-            {
+            Some(record) if follows(&record, &position) => {
                 (position.serial, position.head) = (record.serial, record.hash);
             }
             _ if is_header(line, layout) => {}
@@ -171,6 +171,20 @@ fn ends_with(log: &File, size: u64, position: &Position, layout: Layout) -> io::
         && last.is_some_and(|last| {
             (last.stream, last.serial, last.head) == (position.stream, position.serial, position.head)
         }))
+}
+
+/// Whether the file's first record is the next one of the chain.
+fn begins_after(log: &File, size: u64, position: &Position, layout: Layout) -> io::Result<bool> {
+    let region = read(log, 0, size.min(WINDOW))?;
+    let (mut lines, _) = split(&region);
+    let first = lines.find_map(|line| valid_record(line, layout));
+    Ok(first.is_some_and(|first| follows(&first, position)))
+}
+
+fn follows(record: &Line<'_>, position: &Position) -> bool {
+    record.stream == position.stream
+        && record.previous == position.head
+        && record.serial == position.serial.wrapping_add(1)
 }
 
 pub(super) fn last_record(log: &File, size: u64, layout: Layout) -> io::Result<Option<Position>> {
