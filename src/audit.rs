@@ -4,15 +4,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
 use std::path::Path;
 
 use crate::config::{Audit, Durability, Rotation};
 use crate::error::Result;
 use crate::log::chain::{ChainedFile, Form, Keeping, Link};
-use crate::log::layout::Layout;
+use crate::log::layout::{Layout, push_hex};
 use crate::log::queue::{Queue, Ticket};
-use crate::log::time::Moment;
+use crate::log::time::{Moment, push_digits};
 use crate::log::{self, Record, Severity, text};
 
 /// One row.
@@ -142,7 +141,11 @@ impl Form for Csv {
             (cells[0], cells[6], cells[12], cells[13]) = (record.event, result, &told, "0");
             push_row(cells.into_iter(), moment, line);
         }
-        let _ = write!(line, "{:016x},{},{}", link.stream, link.serial, link.previous());
+        push_hex(line, link.stream);
+        line.push(',');
+        push_digits(line, link.serial, 1);
+        line.push(',');
+        line.push_str(link.previous());
         start
     }
 }
@@ -164,6 +167,10 @@ fn push_row<'a>(cells: impl Iterator<Item = &'a str>, moment: Moment, line: &mut
 
 /// Appends a cell: quoted where RFC 4180 §2 asks for it, on one line, and never a formula to a spreadsheet.
 fn push_cell(line: &mut String, cell: &str) {
+    let is_plain = |b: u8| matches!(b, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'_' | b' ' | b':');
+    if cell.bytes().all(is_plain) {
+        return line.push_str(cell);
+    }
     let is_quoted = cell.contains([',', '"', '\n', '\r']);
     if is_quoted {
         line.push('"');

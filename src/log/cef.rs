@@ -9,7 +9,8 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::header::{Head, parse_zone, push_zone};
-use super::time::Moment;
+use super::layout::push_hex;
+use super::time::{Moment, push_digits};
 use super::view::{Stamped, event_of, grade, of_grade};
 use super::{catalogue, text};
 
@@ -17,15 +18,14 @@ use super::{catalogue, text};
 pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
     let Stamped { record, head, client, link } = stamped;
     let (event, grade) = (record.event, grade(record.severity));
-    let _ = write!(
-        line,
-        "0|Keystead|Keystead|{}|{event}|{}|{grade}|externalId={} deviceExternalId={:016x} rt={} dtz=",
-        env!("CARGO_PKG_VERSION"),
-        name_of(event),
-        link.serial,
-        link.stream,
-        head.moment.milliseconds()
-    );
+    line.push_str(concat!("0|Keystead|Keystead|", env!("CARGO_PKG_VERSION"), "|"));
+    line.extend([event, "|", name_of(event), "|"]);
+    push_digits(line, grade.into(), 1);
+    line.push_str("|externalId=");
+    push_digits(line, link.serial, 1);
+    line.push_str(" deviceExternalId=");
+    push_hex(line, link.stream);
+    let _ = write!(line, " rt={} dtz=", head.moment.milliseconds());
     push_zone(line, head.offset);
     let _ = write!(line, " dvchost={} dvcpid={}", head.host, head.pid);
     push_pair(line, "sourceServiceName", client);
@@ -43,7 +43,7 @@ fn name_of(event: &str) -> &'static str {
 fn push_field(line: &mut String, name: &str, value: &str) {
     let mut labelled = |key: &str, label: &str| {
         if !value.is_empty() {
-            let _ = write!(line, " {key}Label={label}");
+            line.extend([" ", key, "Label=", label]);
         }
         push_pair(line, key, value);
     };
@@ -84,6 +84,10 @@ pub(super) fn own_name(name: &str) -> String {
 fn push_pair(line: &mut String, key: &str, value: &str) {
     let Some(last) = value.len().checked_sub(1) else { return };
     line.extend([" ", key, "="]);
+    let is_plain = |b: u8| matches!(b, b'!'..=b'~') && !matches!(b, b'\\' | b'=');
+    if value.bytes().all(is_plain) {
+        return line.push_str(value);
+    }
     for (at, c) in value.char_indices() {
         match c {
             '\n' => line.push_str("\\n"),

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use super::layout::{Layout, Line};
-use super::time::Moment;
+use super::time::{Moment, push_digits};
 use super::{Severity, cef, key_value, leef};
 use crate::config::Format;
 
@@ -33,26 +33,37 @@ pub(super) struct Head<'a> {
 impl Head<'_> {
     /// Appends the header that a format begins with.
     pub fn push(&self, format: Format, line: &mut String) {
-        let _ = write!(line, "<{}>", FACILITY * 8 + self.severity as u8);
+        line.push('<');
+        push_digits(line, (FACILITY * 8 + self.severity as u8).into(), 1);
+        line.push('>');
         if format == Format::Syslog5424 {
             line.push_str("1 ");
             self.moment.push_iso(line);
-            let _ = write!(line, " {} keystead {} {} - ", self.host, self.pid, self.event);
+            line.extend([" ", self.host, " keystead "]);
+            push_digits(line, self.pid.into(), 1);
+            line.extend([" ", self.event, " - "]);
             return;
         }
         let local = self.moment.with_offset(self.offset);
-        let _ = write!(line, "{} {:2} ", MONTHS[usize::from(local.month - 1)], local.day);
+        line.push_str(MONTHS[usize::from(local.month - 1)]);
+        line.push_str(if local.day < 10 { "  " } else { " " });
+        push_digits(line, local.day.into(), 1);
+        line.push(' ');
         local.push_time(line);
         line.push(' ');
         if !self.is_local {
-            let _ = write!(line, "{} ", self.host);
+            line.extend([self.host, " "]);
         }
-        let _ = match format {
+        match format {
             // Collectors look for these words in the place of the tag.
-            Format::Cef => write!(line, "CEF:"),
-            Format::Leef => write!(line, "LEEF:"),
-            _ => write!(line, "keystead[{}]: ", self.pid),
-        };
+            Format::Cef => line.push_str("CEF:"),
+            Format::Leef => line.push_str("LEEF:"),
+            _ => {
+                line.push_str("keystead[");
+                push_digits(line, self.pid.into(), 1);
+                line.push_str("]: ");
+            }
+        }
     }
 }
 

@@ -2,10 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
-
 use super::header::{Head, parse_zone, push_zone};
-use super::time::Moment;
+use super::layout::push_hex;
+use super::time::{Moment, push_digits};
 use super::view::Stamped;
 use super::{Severity, text};
 
@@ -16,11 +15,16 @@ const RESERVED: [&str; 11] =
 /// Appends the pairs up to the last field.
 pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
     let Stamped { record, head, client, link } = stamped;
-    let _ = write!(line, "serial={} stream={:016x} ts=", link.serial, link.stream);
+    line.push_str("serial=");
+    push_digits(line, link.serial, 1);
+    line.push_str(" stream=");
+    push_hex(line, link.stream);
+    line.push_str(" ts=");
     head.moment.push_iso(line);
     line.push_str(" zone=");
     push_zone(line, head.offset);
-    let _ = write!(line, " host={} pid={}", head.host, head.pid);
+    line.extend([" host=", head.host, " pid="]);
+    push_digits(line, head.pid.into(), 1);
     text::push_field(line, "client", client);
     line.push_str(" event=");
     line.push_str(record.event);

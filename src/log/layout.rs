@@ -203,6 +203,12 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     if is_written_so { std::str::from_utf8(text).ok()?.parse().ok() } else { None }
 }
 
+/// Appends the 16 hexadecimal digits that name a chain.
+pub(crate) fn push_hex(out: &mut String, stream: u64) {
+    let digit = |at: u32| char::from(b"0123456789abcdef"[(stream >> (at * 4) & 15) as usize]);
+    out.extend((0..16).rev().map(digit));
+}
+
 /// The 16 hexadecimal digits that name a chain.
 pub(super) fn stream(text: &[u8]) -> Option<u64> {
     if text.len() != 16 {

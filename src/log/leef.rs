@@ -7,22 +7,22 @@
 use std::fmt::Write;
 
 use super::header::{Head, parse_zone, push_zone};
+use super::layout::push_hex;
 use super::text;
-use super::time::Moment;
+use super::time::{Moment, push_digits};
 use super::view::{Stamped, event_of, grade, of_grade};
 
 /// Appends the body from the version behind `LEEF:` up to the last field.
 pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
     let Stamped { record, head, client, link } = stamped;
-    let _ = write!(
-        line,
-        "2.0|Keystead|Keystead|{}|{}|x09|serial={}\tstream={:016x}\tdevTime={}\tzone=",
-        env!("CARGO_PKG_VERSION"),
-        record.event,
-        link.serial,
-        link.stream,
-        head.moment.milliseconds()
-    );
+    line.push_str(concat!("2.0|Keystead|Keystead|", env!("CARGO_PKG_VERSION"), "|"));
+    line.extend([record.event, "|x09|serial="]);
+    push_digits(line, link.serial, 1);
+    line.push_str("\tstream=");
+    push_hex(line, link.stream);
+    line.push_str("\tdevTime=");
+    let _ = write!(line, "{}", head.moment.milliseconds());
+    line.push_str("\tzone=");
     push_zone(line, head.offset);
     let _ = write!(line, "\tsev={}\thost={}\tpid={}", grade(record.severity), head.host, head.pid);
     push_pair(line, "client", client);
@@ -43,7 +43,7 @@ fn name_of(field: &'static str) -> &'static str {
 
 fn push_pair(line: &mut String, key: &str, value: &str) {
     line.extend(["\t", key, "="]);
-    value.chars().for_each(|c| text::push_visible(line, c));
+    text::push_visible_text(line, value);
 }
 
 /// What the header said when it was written.

@@ -56,6 +56,16 @@ pub(super) fn head(value: &str, bytes: usize) -> &str {
     &value[..end]
 }
 
+/// Appends a text with what a reader would not see or that would break or turn the line escaped.
+pub(crate) fn push_visible_text(out: &mut String, text: &str) {
+    if is_printable(text) { out.push_str(text) } else { text.chars().for_each(|c| push_visible(out, c)) }
+}
+
+/// Whether it is ASCII that anybody sees: most values are, and need no look at each character.
+pub(crate) fn is_printable(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b' '..=b'~'))
+}
+
 /// Appends a character, escaped if it is one that a reader would not see or that would break or turn the line.
 pub(crate) fn push_visible(out: &mut String, c: char) {
     match c {

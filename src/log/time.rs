@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,7 +54,9 @@ impl Moment {
         utc.push_date(out);
         out.push('T');
         utc.push_time(out);
-        let _ = write!(out, ".{:06}Z", utc.microsecond);
+        out.push('.');
+        push_digits(out, utc.microsecond.into(), 6);
+        out.push('Z');
     }
 
     pub fn seconds(self) -> i64 {
@@ -133,13 +134,34 @@ fn days_from_civil(year: i64, month: u8, day: u8) -> Option<i64> {
 impl Civil {
     /// Appends `2026-11-23`.
     pub fn push_date(self, out: &mut String) {
-        let _ = write!(out, "{:04}-{:02}-{:02}", self.year, self.month, self.day);
+        push_digits(out, self.year.max(0) as u64, 4);
+        out.push('-');
+        push_digits(out, self.month.into(), 2);
+        out.push('-');
+        push_digits(out, self.day.into(), 2);
     }
 
     /// Appends `20:15:00`.
     pub fn push_time(self, out: &mut String) {
-        let _ = write!(out, "{:02}:{:02}:{:02}", self.hour, self.minute, self.second);
+        push_digits(out, self.hour.into(), 2);
+        out.push(':');
+        push_digits(out, self.minute.into(), 2);
+        out.push(':');
+        push_digits(out, self.second.into(), 2);
     }
+}
+
+/// Appends a number of at least so many digits, of which there are at most 20. Records hold many, and the formatter of the
+/// standard library takes most of their time.
+pub(crate) fn push_digits(out: &mut String, mut number: u64, width: usize) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    while number > 0 || digits.len() - start < width {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.push_str(std::str::from_utf8(&digits[start..]).expect("digits are ASCII"));
 }
 
 /// Seconds since 1970 as `2026-11-23 20:15:00Z`.
@@ -179,6 +201,17 @@ mod tests {
         ] {
             assert_eq!(utc(seconds), text);
             assert_eq!(seconds_of(&text[..10], &text[11..]), Some(seconds));
+        }
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_they_need() {
+        for (number, width, text) in
+            [(0, 1, "0"), (7, 2, "07"), (1234, 2, "1234"), (u64::MAX, 1, "18446744073709551615")]
+        {
+            let mut out = String::new();
+            push_digits(&mut out, number, width);
+            assert_eq!(out, text);
         }
     }
 
