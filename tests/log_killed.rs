@@ -27,7 +27,8 @@ fn write_until_killed(folder: &Path) {
     let (rotation, durability) = (rotation(), Durability::Fsync);
     let target = Some(Target::File(folder.join("keystead.log")));
     let log = Log::open(&config::Log { target, rotation, durability, ..config::Log::default() }, "orders").unwrap();
-    let audit = AuditTrail::open_as(&config::Audit { file: folder.join("audit.csv"), rotation, durability }).unwrap();
+    let file = folder.join("audit.csv");
+    let audit = AuditTrail::open_as(&config::Audit { file, rotation, durability, auditor_key: None }).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let (log, audit) = (&log, &audit);

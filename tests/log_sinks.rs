@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -240,6 +240,13 @@ impl Drop for Daemon {
     }
 }
 
+/// A program of the system, where administrators' programs are.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.exists())
+}
+
 fn rsyslogd(folder: &Path, port: u16, socket: &Path) -> Option<Daemon> {
     let config = folder.join("rsyslog.conf");
     let text = format!(
@@ -260,8 +267,7 @@ fn rsyslogd(folder: &Path, port: u16, socket: &Path) -> Option<Daemon> {
         socket = socket.display(),
     );
     fs::write(&config, text).unwrap();
-    let program = ["/usr/sbin/rsyslogd", "/sbin/rsyslogd"].into_iter().find(|path| Path::new(path).exists())?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(program("rsyslogd")?);
     command.arg("-n").arg("-i").arg(folder.join("pid")).arg("-f").arg(config);
     Some(Daemon(command.stdout(Stdio::null()).spawn().unwrap()))
 }
@@ -301,17 +307,17 @@ fn snippet(heading: &str, port: u16, folder: &Path) -> String {
 
 #[test]
 fn the_page_on_operations_makes_rsyslog_and_syslog_ng_keep_what_verifies() {
-    for (heading, program) in [("### rsyslog\n", "/usr/sbin/rsyslogd"), ("### syslog-ng\n", "/usr/sbin/syslog-ng")] {
-        if !Path::new(program).exists() {
+    for (heading, program) in [("### rsyslog\n", "rsyslogd"), ("### syslog-ng\n", "syslog-ng")] {
+        let Some(file) = self::program(program) else {
             eprintln!("skipped: {program} is not installed");
             continue;
-        }
+        };
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = folder.path().join("conf");
-        let mut command = Command::new(program);
+        let mut command = Command::new(file);
         let text = snippet(heading, port, folder.path());
-        if program.ends_with("syslog-ng") {
+        if program == "syslog-ng" {
             fs::write(&config, format!("@version: 3.38\n{text}")).unwrap();
             let [persist, pid, control] = ["persist", "pid", "control"].map(|name| folder.path().join(name));
             command.args(["--foreground", "--no-caps", "--cfgfile"]).arg(&config);

@@ -93,6 +93,14 @@ impl Tls {
     }
 }
 
+impl PartialEq for Tls {
+    fn eq(&self, other: &Tls) -> bool {
+        self.trust.is_like(&other.trust) && self.has_identity_of(other)
+    }
+}
+
+impl Eq for Tls {}
+
 impl Trust {
     fn revoked(&self) -> &[CertificateRevocationListDer<'static>] {
         match self {

@@ -37,9 +37,9 @@ pub(super) fn of(config: &Config, now: i64) -> Vec<Finding> {
 /// Each set of certificates once, however many servers share it.
 fn identities(config: &Config) -> Vec<&Arc<Tls>> {
     let mut identities: Vec<&Arc<Tls>> = Vec::new();
-    for server in &config.servers {
-        if !identities.iter().any(|known| Arc::ptr_eq(known, &server.tls)) {
-            identities.push(&server.tls);
+    for tls in config.servers.iter().map(|server| &server.tls).chain(&config.log.tls) {
+        if !identities.iter().any(|known| Arc::ptr_eq(known, tls)) {
+            identities.push(tls);
         }
     }
     identities

@@ -7,10 +7,11 @@ use toml::Spanned;
 use super::origin::{Item, Origin};
 use super::parse::Source;
 use super::schema::{
-    Document, Host, MaskSection, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource, rotation,
+    Document, Host, LogSection, MaskSection, PasswordSource, PemSource, ServerSection, TlsSection, TrustSource,
+    rotation,
 };
 use super::tls::{self, TlsItems, TrustItem};
-use super::{Audit, Config, Finding, Keys, Log, Mask, Policy, Secret, Server, Tls, auditor, findings};
+use super::{Audit, Config, Finding, Keys, Log, Mask, Policy, Secret, Server, Target, Tls, auditor, findings};
 use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
@@ -33,6 +34,7 @@ impl<'a> Loader<'a> {
             servers.push(self.server(section, &document.tls, policy)?);
         }
         let masks = self.masks(document.mask)?;
+        let collector = self.collector_tls(&document.log, &document.tls)?;
         let (keys, log, audit) = (document.keys, document.log, document.audit);
         let auditor_key = log.auditor_key.map(|source| {
             let place = source.span().start;
@@ -59,7 +61,8 @@ impl<'a> Loader<'a> {
             log: Log {
                 level: log.level,
                 format: log.format,
-                target: log.target.map(|target| self.source.resolve_target(target.0)),
+                target: log.target.map(|target| self.source.resolve_target(target.into_inner().0)),
+                tls: collector,
                 rotation: rotation(log.rotate_size, log.rotate_every, log.rotate_keep),
                 durability: log.durability,
                 auditor_key,
@@ -98,7 +101,18 @@ impl<'a> Loader<'a> {
         let place = section.span().start;
         let section = section.into_inner();
         self.judge_host(&section.host, policy)?;
-        let tls = self.tls(&section, defaults, place)?;
+        let own = Own {
+            peer: &format!("key server {}", section.host.get_ref().0),
+            header: "this [[server]]",
+            place,
+            trust: &section.ca_certificate,
+            crl: &section.crl,
+            inherits_crl: true,
+            certificate: &section.client_certificate,
+            key: &section.client_key,
+            password: &section.client_key_password,
+        };
+        let tls = self.tls(&own, defaults)?;
         let host = section.host.into_inner().0;
         if section.password.is_some() && section.user.is_none() {
             let why = format!("key server {host} has a `password` but no `user`, and KMIP sends both; add `user`");
@@ -155,30 +169,48 @@ impl<'a> Loader<'a> {
         Err(self.source.error(Code::AlgorithmRefused, algorithm.span().start, &why))
     }
 
-    fn tls(&mut self, server: &ServerSection, defaults: &TlsSection, place: usize) -> Result<Arc<Tls>> {
+    /// What a collector is reached with, where it is reached over TLS.
+    fn collector_tls(&mut self, log: &LogSection, defaults: &TlsSection) -> Result<Option<Arc<Tls>>> {
+        let Some(target) = &log.target else { return Ok(None) };
+        let Target::Tls(host, _) = &target.get_ref().0 else { return Ok(None) };
+        let own = Own {
+            peer: &format!("the collector {host}"),
+            header: "[log]",
+            place: target.span().start,
+            trust: &log.ca_certificate,
+            crl: &log.crl,
+            // The lists of [tls] are of the authorities of key servers.
+            inherits_crl: log.ca_certificate.is_none(),
+            certificate: &log.client_certificate,
+            key: &log.client_key,
+            password: &log.client_key_password,
+        };
+        self.tls(&own, defaults).map(Some)
+    }
+
+    fn tls(&mut self, own: &Own<'_>, defaults: &TlsSection) -> Result<Arc<Tls>> {
         let missing = |key: &str| {
-            let host = &server.host.get_ref().0;
-            let why = format!("no `{key}` for key server {host}; add it to [tls] or to this [[server]]");
-            self.source.error(Code::ConfigInvalid, place, &why)
+            let why = format!("no `{key}` for {}; add it to [tls] or to {}", own.peer, own.header);
+            self.source.error(Code::ConfigInvalid, own.place, &why)
         };
         let pem = |key, own: &Option<Spanned<PemSource>>, default: &Option<Spanned<PemSource>>| -> Result<Item<'a>> {
             let value = own.as_ref().or(default.as_ref()).ok_or_else(|| missing(key))?;
             self.item(key, value.span().start, value.get_ref().0.clone())
         };
-        let trust = server.ca_certificate.as_ref().or(defaults.ca_certificate.as_ref());
+        let trust = own.trust.as_ref().or(defaults.ca_certificate.as_ref());
         let trust = trust.ok_or_else(|| missing("ca_certificate"))?;
         let items = TlsItems {
-            revoked: self.revoked(server, defaults)?,
+            revoked: self.revoked(own, defaults)?,
             trust: match trust.get_ref() {
                 TrustSource::Authorities(origin) => {
                     TrustItem::Authorities(self.item("ca_certificate", trust.span().start, origin.clone())?)
                 }
                 TrustSource::Pins(pins) => TrustItem::Pins(pins.clone()),
             },
-            client_certificate: pem("client_certificate", &server.client_certificate, &defaults.client_certificate)?,
-            client_key: pem("client_key", &server.client_key, &defaults.client_key)?,
+            client_certificate: pem("client_certificate", own.certificate, &defaults.client_certificate)?,
+            client_key: pem("client_key", own.key, &defaults.client_key)?,
         };
-        let password = server.client_key_password.as_ref().or(defaults.client_key_password.as_ref());
+        let password = own.password.as_ref().or(defaults.client_key_password.as_ref());
         let sources = Sources::of(&items, password.map(|password| password.get_ref().clone()));
         if let Some((_, tls)) = self.loaded.iter().find(|(known, _)| *known == sources) {
             return Ok(tls.clone());
@@ -191,11 +223,11 @@ impl<'a> Loader<'a> {
     }
 
     /// The list of revoked certificates. Fingerprints stand for certificates, whatever their authority says of them.
-    fn revoked(&self, server: &ServerSection, defaults: &TlsSection) -> Result<Option<Item<'a>>> {
+    fn revoked(&self, own: &Own<'_>, defaults: &TlsSection) -> Result<Option<Item<'a>>> {
         let is_pinned = |trust: &Option<Spanned<TrustSource>>| {
             trust.as_ref().is_some_and(|trust| matches!(trust.get_ref(), TrustSource::Pins(_)))
         };
-        for section in [(&server.crl, &server.ca_certificate), (&defaults.crl, &defaults.ca_certificate)] {
+        for section in [(own.crl, own.trust), (&defaults.crl, &defaults.ca_certificate)] {
             if let (Some(crl), trust) = section
                 && is_pinned(trust)
             {
@@ -204,9 +236,10 @@ impl<'a> Loader<'a> {
                 return Err(self.source.error(Code::ConfigInvalid, crl.span().start, why));
             }
         }
-        let own = if server.ca_certificate.is_some() { &server.ca_certificate } else { &defaults.ca_certificate };
-        match server.crl.as_ref().or(defaults.crl.as_ref()) {
-            Some(crl) if !is_pinned(own) => self.item("crl", crl.span().start, crl.get_ref().0.clone()).map(Some),
+        let trust = if own.trust.is_some() { own.trust } else { &defaults.ca_certificate };
+        let inherited = if own.inherits_crl { defaults.crl.as_ref() } else { None };
+        match own.crl.as_ref().or(inherited) {
+            Some(crl) if !is_pinned(trust) => self.item("crl", crl.span().start, crl.get_ref().0.clone()).map(Some),
             _ => Ok(None),
         }
     }
@@ -236,6 +269,20 @@ impl<'a> Loader<'a> {
             }
         }
     }
+}
+
+/// What a section says of a connection; what it leaves out stands in `[tls]`.
+struct Own<'s> {
+    /// Whom it leads to, and where to add what is missing: for errors.
+    peer: &'s str,
+    header: &'s str,
+    place: usize,
+    trust: &'s Option<Spanned<TrustSource>>,
+    crl: &'s Option<Spanned<PemSource>>,
+    inherits_crl: bool,
+    certificate: &'s Option<Spanned<PemSource>>,
+    key: &'s Option<Spanned<PemSource>>,
+    password: &'s Option<Spanned<PasswordSource>>,
 }
 
 /// Where a connection's certificates and key come from.

@@ -19,6 +19,7 @@ mod protected;
 pub mod reference;
 mod schema;
 mod tls;
+mod verifier;
 mod watch;
 
 use std::net::IpAddr;
@@ -35,6 +36,7 @@ pub use fingerprint::Fingerprint;
 pub use masks::{Mask, Shown};
 use parse::Source;
 use rustls_pki_types::CertificateRevocationListDer;
+pub use verifier::{Distrust, end_of};
 pub use watch::Watch;
 use zeroize::Zeroizing;
 
@@ -194,6 +196,8 @@ pub struct Log {
     pub level: Level,
     pub format: Format,
     pub target: Option<Target>,
+    /// Towards a collector over TLS.
+    pub tls: Option<Arc<Tls>>,
     /// Of a file.
     pub rotation: Rotation,
     /// Of a file.
@@ -209,6 +213,7 @@ impl Default for Log {
             level: Level::Basic,
             format: Format::Syslog,
             target: None,
+            tls: None,
             rotation: Rotation::default(),
             durability: Durability::default(),
             auditor_key: None,
@@ -260,6 +265,8 @@ pub enum Target {
     Udp(String, u16),
     /// Host and port; octet counting (RFC 6587).
     Tcp(String, u16),
+    /// Host and port; octet counting over TLS (RFC 5425).
+    Tls(String, u16),
 }
 
 /// What is done while records cannot be written.

@@ -108,7 +108,12 @@ pub(super) struct KeysSection {
 pub(super) struct LogSection {
     pub level: Level,
     pub format: Format,
-    pub target: Option<LogTarget>,
+    pub target: Option<Spanned<LogTarget>>,
+    pub ca_certificate: Option<Spanned<TrustSource>>,
+    pub crl: Option<Spanned<PemSource>>,
+    pub client_certificate: Option<Spanned<PemSource>>,
+    pub client_key: Option<Spanned<PemSource>>,
+    pub client_key_password: Option<Spanned<PasswordSource>>,
     pub rotate_size: Option<Size>,
     pub rotate_every: Option<PositivePeriod>,
     pub rotate_keep: Option<NonZeroU32>,
@@ -177,6 +182,11 @@ impl Default for LogSection {
             level: Level::Basic,
             format: Format::Syslog,
             target: None,
+            ca_certificate: None,
+            crl: None,
+            client_certificate: None,
+            client_key: None,
+            client_key_password: None,
             rotate_size: None,
             rotate_every: None,
             rotate_keep: None,
@@ -518,6 +528,7 @@ impl TryFrom<String> for LogTarget {
             Some(("syslog", socket)) => Target::Syslog(Some(path(socket)?)),
             Some(("udp", collector)) => collector_of(collector, 514).map(|(host, port)| Target::Udp(host, port))?,
             Some(("tcp", collector)) => collector_of(collector, 601).map(|(host, port)| Target::Tcp(host, port))?,
+            Some(("tls", collector)) => collector_of(collector, 6514).map(|(host, port)| Target::Tls(host, port))?,
             _ => return Err(format!("there is no target {text:?}")),
         };
         Ok(LogTarget(target))

@@ -11,7 +11,6 @@ use rustls_pki_types::ServerName;
 use zeroize::Zeroizing;
 
 use super::buffer::Buffer;
-use super::certificate;
 use super::deadline::Deadline;
 use super::diagnosis::{self, Peer, Phase};
 use super::dial::{self, Find, Resolver};
@@ -123,7 +122,7 @@ impl Connector {
         let mut connection = Connection {
             peer,
             local,
-            server_certificate_ends: session.peer_certificate().and_then(certificate::end_of),
+            server_certificate_ends: session.peer_certificate().and_then(config::end_of),
             session,
             version: NEGOTIATION,
             agreed: self.agreed.clone(),

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use rustls::AlertDescription as Alert;
 
-use super::certificate::Distrust;
 use super::message::Refusal;
 use super::tls::Trouble;
 use super::values::Version;
+use crate::config::Distrust;
 use crate::error::{Code, Error};
 
 /// The other end, as errors name it: what the configuration says, and the address that was reached.

@@ -11,7 +11,6 @@
 pub mod attributes;
 mod buffer;
 pub mod capability;
-mod certificate;
 pub mod connection;
 pub mod deadline;
 mod diagnosis;

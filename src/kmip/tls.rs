@@ -9,17 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::{ClientConnectionData, Resumption, Tls12Resumption, UnbufferedClientConnection};
-use rustls::sign::SingleCertAndKey;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, ReadTraffic, UnbufferedStatus};
-use rustls::{ClientConfig, HandshakeKind, crypto};
+use rustls::{ClientConfig, HandshakeKind};
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use super::buffer::{Buffer, Full};
-use super::certificate::Verifier;
 use super::deadline::Deadline;
 use super::resumption::Tickets;
 use crate::config;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::platform;
 
 /// Holds one TLS record, which is a little more than 16 KiB.
@@ -57,22 +55,9 @@ impl From<Full> for Trouble {
     }
 }
 
-/// The rules of every connection to one server: TLS 1.2 or 1.3, the configured CAs or fingerprints, our certificate, and
-/// the tickets that the server gave us.
+/// The rules of every connection to one server, with the tickets that it gave us.
 pub fn rules(tls: &config::Tls, tickets: Arc<Tickets>) -> Result<Arc<ClientConfig>> {
-    let unusable = |error: &dyn std::fmt::Display| {
-        let message =
-            format!("the configured CA certificates cannot be used for TLS: {error}; check tls.ca_certificate");
-        Error::new(Code::CertificateInvalid, message)
-    };
-    let provider = Arc::new(crypto::ring::default_provider());
-    let verifier = Verifier::new(&tls.trust, &provider).map_err(|error| unusable(&error))?;
-    let mut rules = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|error| unusable(&error))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(tls.identity.clone())));
+    let mut rules = tls.rules()?;
     rules.resumption = Resumption::store(tickets).tls12_resumption(Tls12Resumption::Disabled);
     Ok(Arc::new(rules))
 }

@@ -2,19 +2,20 @@
 
 #![forbid(unsafe_code)]
 
-use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch::{self, Batch, Field};
 use super::chain::{Form, Link};
 use super::layout::{Hash, MAX_SERIAL};
-use super::queue::{Shared, Writer};
+use super::queue::{self, Shared, Writer};
 use super::state::Position;
 use super::time::Moment;
 use super::transport::Transport;
 use super::view::View;
 use super::{Record, parts, recover};
-use crate::config::{Format, Target};
+use crate::config::{Format, Target, Tls};
+use crate::error::Result;
 
 /// The first and the longest pause before a collector is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -30,12 +31,14 @@ pub(super) struct Collector {
 
 impl Collector {
     /// Waits for no collector.
-    pub fn new(target: Target, format: Format, client: &str) -> io::Result<Collector> {
+    ///
+    /// Errors: `System` without random numbers, `CertificateInvalid` for certificates that TLS cannot use.
+    pub fn new(target: Target, tls: Option<&Tls>, format: Format, client: &str) -> Result<Collector> {
         Ok(Collector {
             limit: Transport::limit(&target, format),
             view: View::new(format, client, matches!(target, Target::Syslog(_))),
-            transport: Transport::new(target),
-            position: recover::new_chain(0)?,
+            transport: Transport::new(target, tls.map(Tls::rules).transpose()?.map(Arc::new)),
+            position: recover::new_chain(0).map_err(|error| queue::cannot_start(&error))?,
             line: String::new(),
         })
     }

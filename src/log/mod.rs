@@ -203,8 +203,8 @@ impl Log {
 
 fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -> Result<Queue> {
     let Target::File(path) = target else {
-        let collector = Collector::new(target.clone(), config.format, client_name);
-        return Queue::start(collector.map_err(|error| queue::cannot_start(&error))?, None);
+        let collector = Collector::new(target.clone(), config.tls.as_deref(), config.format, client_name)?;
+        return Queue::start(collector, None);
     };
     let keeping = Keeping { rotation: config.rotation, durability: config.durability, auditor: config.auditor_key };
     let view = View::new(config.format, client_name, false);

@@ -1,21 +1,28 @@
-//! Where lines go that are not kept in a file: standard error, the local syslog socket, UDP or TCP.
+//! Where lines go that are not kept in a file: standard error, the local syslog socket, UDP, TCP or TLS.
 
 #![forbid(unsafe_code)]
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
 use syslog::{LogFormat, Logger, LoggerBackend};
 
-use crate::config::{Format, Target};
+use crate::config::{Distrust, Format, Target};
 
 /// So long one send may take before the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So long a collector may think about our certificate, which TLS 1.3 lets it refuse after the handshake.
+const VERDICT: Duration = Duration::from_millis(200);
 
 /// A way to a collector, opened when it is first needed and again after it broke.
 pub(super) struct Transport {
     target: Target,
+    /// The rules of a TLS connection.
+    rules: Option<Arc<ClientConfig>>,
     opened: Option<Opened>,
 }
 
@@ -24,7 +31,10 @@ enum Opened {
     /// The local socket, or UDP.
     Datagrams(Logger<LoggerBackend, AsItIs>),
     Tcp(TcpStream),
+    Tls(Box<Encrypted>),
 }
+
+type Encrypted = StreamOwned<ClientConnection, TcpStream>;
 
 /// Lines are complete when they get here.
 #[derive(Clone)]
@@ -38,8 +48,9 @@ impl LogFormat<&str> for AsItIs {
 }
 
 impl Transport {
-    pub fn new(target: Target) -> Transport {
-        Transport { target, opened: None }
+    /// `rules` are those of a target over TLS.
+    pub fn new(target: Target, rules: Option<Arc<ClientConfig>>) -> Transport {
+        Transport { target, rules, opened: None }
     }
 
     /// How long a line may be, in bytes: a packet of RFC 3164 §4.1 has 1024, one of RFC 5424 §6.1 2048.
@@ -53,8 +64,7 @@ impl Transport {
 
     /// Sends a line, without line end. After an error the next call connects anew.
     pub fn send(&mut self, line: &str) -> io::Result<()> {
-        let mut opened = match self.opened.take() {
-            Some(Opened::Tcp(stream)) if is_closed(&stream) => self.open()?,
+        let mut opened = match self.opened.take().and_then(Opened::if_open) {
             Some(opened) => opened,
             None => self.open()?,
         };
@@ -63,6 +73,11 @@ impl Transport {
             Opened::Datagrams(logger) => logger.info(line).map_err(io_error)?,
             // Octet counting (RFC 6587 §3.4.1).
             Opened::Tcp(stream) => stream.write_all(format!("{} {line}", line.len()).as_bytes())?,
+            // The same (RFC 5425 §4.3).
+            Opened::Tls(stream) => {
+                stream.write_all(format!("{} {line}", line.len()).as_bytes())?;
+                stream.flush()?;
+            }
         }
         self.opened = Some(opened);
         Ok(())
@@ -90,6 +105,10 @@ impl Transport {
                 Opened::Datagrams(syslog::udp(AsItIs, any, address).map_err(io_error)?)
             }
             Target::Tcp(host, port) => Opened::Tcp(connect(host, *port)?),
+            Target::Tls(host, port) => {
+                let rules = self.rules.clone().ok_or_else(|| io::Error::other("there are no rules for TLS"))?;
+                Opened::Tls(Box::new(encrypt(connect(host, *port)?, rules, host)?))
+            }
             Target::File(_) => unreachable!("files are written without a queue"),
         })
     }
@@ -118,11 +137,67 @@ fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// Whether the collector has ended the connection: what is written after that is lost without an error.
-fn is_closed(stream: &TcpStream) -> bool {
-    let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
-    let is_open = matches!(&peeked, Ok(1..)) || peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-    stream.set_nonblocking(false).is_err() || !is_open
+/// Shakes hands, and waits a moment for a refusal.
+fn encrypt(socket: TcpStream, rules: Arc<ClientConfig>, host: &str) -> io::Result<Encrypted> {
+    let explained = |error: io::Error| {
+        let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+        match cause.and_then(Distrust::of) {
+            Some(distrust) => io::Error::new(error.kind(), format!("collector {host} {distrust}")),
+            None => io::Error::new(error.kind(), format!("no TLS with collector {host}: {error}")),
+        }
+    };
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let connection = ClientConnection::new(rules, name).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, socket);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).map_err(explained)?;
+    }
+    stream.sock.set_read_timeout(Some(VERDICT))?;
+    match hear(&mut stream) {
+        Ok(true) => Ok(stream),
+        Ok(false) => Err(explained(io::ErrorKind::ConnectionAborted.into())),
+        Err(error) => Err(explained(error)),
+    }
+}
+
+/// Takes what the collector has to say, which is about the connection. Returns whether it stands.
+fn hear(stream: &mut Encrypted) -> io::Result<bool> {
+    match stream.conn.read_tls(&mut stream.sock) {
+        Ok(0) => return Ok(false),
+        Ok(_) => {}
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(true),
+        Err(error) => return Err(error),
+    }
+    let heard = stream.conn.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    // Text that nobody asked for would fill our buffer, and then this connection would end.
+    let mut nothing = [0; 256];
+    while heard.plaintext_bytes_to_read() > 0 && stream.conn.reader().read(&mut nothing).is_ok_and(|n| n > 0) {}
+    Ok(!heard.peer_has_closed())
+}
+
+impl Opened {
+    /// Itself, unless the collector has ended the connection: what is written after that is lost without an error.
+    fn if_open(mut self) -> Option<Opened> {
+        let stands = match &mut self {
+            Opened::Tcp(stream) => at_once(stream, |stream| match stream.peek(&mut [0]) {
+                Ok(length) => Ok(length > 0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+                Err(error) => Err(error),
+            }),
+            Opened::Tls(stream) => stream.sock.try_clone().and_then(|socket| at_once(&socket, |_| hear(stream))),
+            _ => Ok(true),
+        };
+        stands.unwrap_or(false).then_some(self)
+    }
+}
+
+/// Does something with a socket that does not wait meanwhile.
+fn at_once<R>(socket: &TcpStream, work: impl FnOnce(&TcpStream) -> io::Result<R>) -> io::Result<R> {
+    socket.set_nonblocking(true)?;
+    let done = work(socket);
+    socket.set_nonblocking(false)?;
+    done
 }
 
 fn io_error(error: syslog::Error) -> io::Error {

@@ -1,4 +1,4 @@
-//! Whether a server's certificate is to be trusted, and, if not, why in words that help.
+//! The rules of TLS connections: whether a server's certificate is to be trusted, and, if not, why in words that help.
 
 #![forbid(unsafe_code)]
 
@@ -7,21 +7,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
+use rustls::sign::SingleCertAndKey;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use crate::config::{Fingerprint, Trust};
-use crate::error::Code;
+use super::{Fingerprint, Tls, Trust};
+use crate::error::{Code, Error};
 
 /// Judges by the configured authorities (chain, dates, purpose, name) or fingerprints (and dates). Its refusals
 /// are [`Distrust`].
 #[derive(Debug)]
-pub struct Verifier {
+struct Verifier {
     judge: Judge,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -36,7 +37,7 @@ enum Judge {
 #[derive(Debug)]
 pub struct Distrust {
     pub code: Code,
-    /// Reads on from "key server X ".
+    /// Reads on from "server X ".
     pub why: String,
 }
 
@@ -58,8 +59,30 @@ impl Distrust {
     }
 }
 
+impl Tls {
+    /// The rules of every connection to one server: TLS 1.2 or 1.3, the configured CAs or fingerprints, our certificate.
+    /// Sessions are not resumed, unless the caller says where their secrets are kept.
+    pub fn rules(&self) -> crate::error::Result<ClientConfig> {
+        let unusable = |error: &dyn fmt::Display| {
+            let message =
+                format!("the configured CA certificates cannot be used for TLS: {error}; check tls.ca_certificate");
+            Error::new(Code::CertificateInvalid, message)
+        };
+        let provider = Arc::new(crypto::ring::default_provider());
+        let verifier = Verifier::new(&self.trust, &provider).map_err(|error| unusable(&error))?;
+        let mut rules = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| unusable(&error))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(self.identity.clone())));
+        rules.resumption = Resumption::disabled();
+        Ok(rules)
+    }
+}
+
 impl Verifier {
-    pub fn new(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Verifier, VerifierBuilderError> {
+    fn new(trust: &Trust, provider: &Arc<CryptoProvider>) -> Result<Verifier, VerifierBuilderError> {
         let judge = match trust {
             // The whole chain is looked up in the lists, where there are any.
             Trust::Authorities(authorities) => Judge::Authorities(
@@ -136,7 +159,7 @@ fn compare(pins: &[Fingerprint], der: &CertificateDer<'_>) -> Result<(), Distrus
     }
     let pinned: Vec<String> = pins.iter().map(Fingerprint::to_string).collect();
     let why = format!(
-        "has a certificate for {} with the fingerprint {shown}, not {}; check that this is your key server and, if its \
+        "has a certificate for {} with the fingerprint {shown}, not {}; check that this is your server and, if its \
          certificate was renewed, take the new fingerprint on the server itself and put it into tls.ca_certificate",
         Facts::read(der).subject,
         pinned.join(" or "),
@@ -178,7 +201,7 @@ fn explain(error: &CertificateError, der: &CertificateDer<'_>, name: &ServerName
             Code::ServerUntrusted,
             format!(
                 "has a certificate for {} that was issued by {}, not by a configured CA; check tls.ca_certificate, and \
-                 that this is your key server",
+                 that this is your server",
                 facts.subject, facts.issuer
             ),
         ),
