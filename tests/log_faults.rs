@@ -1,0 +1,134 @@
+//! Logs on disks that are full or may not be written, and what becomes of the application meanwhile.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use keystead::audit::{AuditTrail, Row};
+use keystead::config::{self, OnFailure, Target};
+use keystead::log::{Level, Log, Record, Severity, verify};
+
+/// A small file system of its own. Only root may mount one.
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new() -> Option<Disk> {
+        let disk = Disk(tempfile::tempdir().unwrap());
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs"])
+            .arg(disk.0.path())
+            .output();
+        let is_mounted = output.is_ok_and(|output| output.status.success());
+        if !is_mounted {
+            println!("skipped: only root may mount a small file system");
+        }
+        is_mounted.then_some(disk)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn remount(&self, how: &str) {
+        let how = format!("remount,{how}");
+        assert!(Command::new("mount").args(["-o", &how]).arg(self.0.path()).status().unwrap().success());
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn open(path: &Path) -> (Log, AuditTrail) {
+    let target = Some(Target::File(path.join("keystead.log")));
+    let config = config::Log { target, on_failure: OnFailure::Refuse, ..config::Log::default() };
+    (Log::open(&config, "orders").unwrap(), AuditTrail::open(&path.join("audit.csv")).unwrap())
+}
+
+fn write((log, audit): &(Log, AuditTrail), message: &str) {
+    let fields = [("message", Cow::from(message))];
+    log.write(&Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields });
+    audit.append(&Row { operation: "Get", result_message: message, succeeded: true, ..Row::default() });
+}
+
+fn may_work((log, audit): &(Log, AuditTrail)) -> bool {
+    log.check(|| audit.failure()).is_ok()
+}
+
+/// Every one of `written` records is in the file, or was counted as lost there.
+fn check(path: &Path, written: u64) -> u64 {
+    let report = verify(&[path]).unwrap();
+    assert!(report.is_intact(), "{report}");
+    let text = fs::read_to_string(path).unwrap();
+    let told = text.split("count=").chain(text.split("\"count ")).skip(1);
+    let lost: u64 = told.filter_map(|rest| rest.split([' ', ',']).next()?.parse::<u64>().ok()).sum();
+    let own = text.matches("Get,").count().max(text.matches("event=kmip.get").count()) as u64;
+    assert_eq!(own + lost, written, "{}: {own} are there, {lost} were lost", path.display());
+    lost
+}
+
+#[test]
+fn a_full_disk_costs_records_and_no_time_and_the_log_counts_them() {
+    let Some(disk) = Disk::new() else { return };
+    let both = open(disk.0.path());
+    write(&both, "first");
+    assert!(may_work(&both));
+    let ballast = disk.path("ballast");
+    while fs::File::options()
+        .append(true)
+        .create(true)
+        .open(&ballast)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &[0; 4096]))
+        .is_ok()
+    {}
+    // What was left of a page may still be filled.
+    let (message, start) = ("x".repeat(500), Instant::now());
+    (0..1000).for_each(|_| write(&both, &message));
+    assert!(start.elapsed() < Duration::from_secs(10), "1000 calls took {:?}", start.elapsed());
+    assert!(!may_work(&both));
+    fs::remove_file(&ballast).unwrap();
+    assert!(may_work(&both), "there is room again");
+    write(&both, "last");
+    for name in ["keystead.log", "audit.csv"] {
+        assert!(check(&disk.path(name), 1002) > 900);
+    }
+}
+
+#[test]
+fn a_file_system_that_may_not_be_written_stops_nobody_and_the_log_tells_of_it() {
+    let Some(disk) = Disk::new() else { return };
+    drop(open(disk.0.path()));
+    disk.remount("ro");
+    let both = open(disk.0.path());
+    (0..10).for_each(|_| write(&both, "lost"));
+    assert!(!may_work(&both));
+    disk.remount("rw");
+    assert!(may_work(&both));
+    write(&both, "last");
+    for name in ["keystead.log", "audit.csv"] {
+        assert_eq!(check(&disk.path(name), 11), 10);
+    }
+}
+
+#[test]
+fn a_mebibyte_in_a_field_costs_its_caller_no_more_than_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = open(folder.path());
+    let (long, short) = ("é".repeat(1 << 19), "é".repeat(200));
+    let time = |message: &str| {
+        let start = Instant::now();
+        (0..200).for_each(|_| write(&both, message));
+        start.elapsed()
+    };
+    let (of_short, of_long) = (time(&short), time(&long));
+    assert!(of_long < of_short * 5 + Duration::from_millis(200), "{of_long:?} instead of {of_short:?}");
+    let text = fs::read_to_string(folder.path().join("keystead.log")).unwrap();
+    assert!(text.lines().all(|line| line.len() < 1500) && text.contains("…(+1048096 bytes)"));
+    for name in ["keystead.log", "audit.csv"] {
+        assert_eq!(check(&folder.path().join(name), 400), 0);
+    }
+}
