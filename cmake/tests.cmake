@@ -117,7 +117,7 @@ add_custom_target(
 add_dependencies(rust_tests cargo)
 keystead_test(layers 60 ${rust_test} --test layers)
 keystead_test(header 60 ${rust_test} --test header)
-keystead_test(rust 400 ${rust_test})
+keystead_test(rust 1200 ${rust_test})
 
 # What talks to key servers, against either kind and in every protocol version: servers-go-1.2 and so on. PyKMIP starts
 # slowly, so a few of these tests stand for the others there; `rust` above runs all of them against it.
