@@ -105,6 +105,7 @@ fn no_secret_appears_in_what_is_written_or_told() {
             .unwrap();
         assert!(child.status.success(), "{}", String::from_utf8_lossy(&[child.stdout, child.stderr].concat()));
         let (log, audit) = (fs::read(&servers.log).unwrap(), fs::read(&servers.audit).unwrap());
+        assert!(log.windows(12).any(|text| text == b"kmip.message"), "no message was dumped");
         assert!(log.len() > 2000 && audit.len() > 2000 && child.stdout.len() > 1000, "hardly anything was written");
         let keys = keys(&servers);
         assert!(keys.len() >= 2 && keys.iter().all(|key| key.len() == 32), "{} keys", keys.len());

@@ -10,8 +10,8 @@ use std::time::Duration;
 use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Failure, Version};
-use crate::log::{Level, Log, Record, Severity, Written, catalogue};
+use crate::kmip::{Direction, Failure, Observer, Version, dump};
+use crate::log::{Level, Log, Record, Severity, Written, catalogue, text};
 
 use super::audited::{Audited, Subject};
 use super::server::Server;
@@ -41,6 +41,28 @@ impl Journal {
     /// Writes a record of something other than an operation.
     pub fn event(&self, event: &'static str, severity: Severity, fields: &[(&'static str, Cow<'_, str>)]) {
         self.log.write(&Record { event, severity, level: Level::Basic, fields });
+    }
+
+    /// What records every message to and from a server, without the values in it. `None` below the level `debug`.
+    pub(super) fn observer(&self, server: &str) -> Option<Observer> {
+        if !self.log.is_enabled(Level::Debug) {
+            return None;
+        }
+        let (log, server) = (self.log.clone(), server.to_owned());
+        Some(Arc::new(move |direction, message| {
+            let parts = dump_parts(&dump::lines(message));
+            let direction = if direction == Direction::Request { "request" } else { "reply" };
+            for (number, part) in (1..).zip(&parts) {
+                let fields = [
+                    ("key_server", server.as_str().into()),
+                    ("direction", direction.into()),
+                    ("part", format!("{number}/{}", parts.len()).into()),
+                    ("dump", part.into()),
+                ];
+                let (event, severity) = (catalogue::KMIP_MESSAGE, Severity::Debug);
+                log.write(&Record { event, severity, level: Level::Debug, fields: &fields });
+            }
+        }))
     }
 
     /// Writes that a key was not used although a server has it: to the log, and as a row of its own to the audit trail.
@@ -124,6 +146,24 @@ impl Journal {
         let severity = if row.succeeded { Severity::Info } else { Severity::Warning };
         self.log.queue(&Record { event, severity, level: Level::Basic, fields: &told })
     }
+}
+
+/// The lines of a dump, as many to a value as fit; dots stand for their indentation.
+fn dump_parts(lines: &[String]) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    for line in lines {
+        let line = line.replace("  ", ".");
+        let last = parts.last_mut().expect("there is always one");
+        if last.is_empty() {
+            *last = line;
+        } else if last.len() + line.len() + 2 <= text::MAX_VALUE {
+            last.push_str("; ");
+            last.push_str(&line);
+        } else {
+            parts.push(line);
+        }
+    }
+    parts
 }
 
 /// The connection behind an operation.

@@ -25,7 +25,7 @@ pub use health::{Health, State};
 pub use journal::Journal;
 pub use server::Server;
 
-use crate::config::{Config, Failover, Policy, Reads};
+use crate::config::{self, Config, Failover, Policy, Reads};
 use crate::error::{Attempt, Code, Error, Result};
 use crate::kmip::{Deadline, DiscoverVersions, Failure};
 use crate::log::{Severity, catalogue};
@@ -79,14 +79,14 @@ impl Cluster {
     /// Does not connect: an application starts while its key servers are down.
     pub fn new(config: &Config, journal: Journal) -> Result<Cluster> {
         let members = Members { known: Vec::new(), order: Vec::new(), failover: config.failover };
-        let members = ArcSwap::from_pointee(members.replaced(config, config.policy)?);
+        let members = ArcSwap::from_pointee(members.replaced(config, config.policy, &journal)?);
         Ok(Cluster { members, policy: config.policy, journal, reads: AtomicUsize::new(0) })
     }
 
     /// Takes up the servers and the failover rules of a configuration. Calls under way end as they began; a connection
     /// that was made with what is not in force any more serves no further call.
     pub fn reload(&self, config: &Config) -> Result<()> {
-        let members = self.members.load().replaced(config, self.policy)?;
+        let members = self.members.load().replaced(config, self.policy, &self.journal)?;
         self.members.store(Arc::new(members));
         Ok(())
     }
@@ -280,7 +280,8 @@ impl Cluster {
 impl Members {
     /// With the servers of another configuration: a server that is spoken to as before stays as it is, with its
     /// connections.
-    fn replaced(&self, config: &Config, policy: Policy) -> Result<Members> {
+    fn replaced(&self, config: &Config, policy: Policy, journal: &Journal) -> Result<Members> {
+        let made = |server: &config::Server| Server::new(server, policy, journal.observer(&server.name()));
         let mut known = self.known.clone();
         let mut order = Vec::with_capacity(config.servers.len());
         for server in &config.servers {
@@ -288,12 +289,12 @@ impl Members {
             match place {
                 Some(at) if known[at].config().differences(server).is_empty() => order.push(at),
                 Some(at) => {
-                    known[at] = Arc::new(Server::new(server, policy)?.known_as(&known[at].health()));
+                    known[at] = Arc::new(made(server)?.known_as(&known[at].health()));
                     order.push(at);
                 }
                 None => {
                     order.push(known.len());
-                    known.push(Arc::new(Server::new(server, policy)?));
+                    known.push(Arc::new(made(server)?));
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::health::{Change, Health, State};
 use super::pool::{self, Pool};
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Operation, Version};
+use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Observer, Operation, Version};
 
 /// A connection that was silent for so long may have been forgotten by a firewall, which tells nobody.
 const DOUBTFUL: Duration = Duration::from_secs(1);
@@ -32,9 +32,13 @@ pub(super) struct Exchange<T> {
 }
 
 impl Server {
-    pub fn new(config: &config::Server, policy: Policy) -> Result<Server> {
+    pub fn new(config: &config::Server, policy: Policy, observer: Option<Observer>) -> Result<Server> {
+        let connector = Connector::new(config)?;
         Ok(Server {
-            connector: Connector::new(config)?,
+            connector: match observer {
+                Some(observer) => connector.observed_by(observer),
+                None => connector,
+            },
             config: config.clone(),
             policy,
             pool: Pool::default(),

@@ -116,7 +116,7 @@ pub const KEYS: &[KeyDoc] = &[
          forgotten with the process. Processes of one application share it. No secrets."),
     doc("keys", "allow_compromised", "true or false", Is("false"),
         "Whether a compromised version decrypts, which re-encrypting its data takes. It never encrypts."),
-    doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged."),
+    doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged. \"debug\" adds the structure of every KMIP message, without the values in it."),
     doc("log", "format", "\"syslog\", \"syslog-5424\", \"cef\" or \"leef\"", Is("\"syslog\""),
         "How a line is written: key=value pairs behind a header of RFC 3164 or RFC 5424, CEF 0, or LEEF 2.0."),
     doc("log", "target", "\"file:PATH\", \"stderr\", \"syslog\", \"syslog:SOCKET\", \"udp://HOST:514\", \"tcp://HOST:601\" or \"tls://HOST:6514\"",

@@ -31,9 +31,20 @@ const USUAL_REPLY: usize = 16 << 10;
 
 type Outcomes<T> = Vec<std::result::Result<T, Failure>>;
 
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Request,
+    Reply,
+}
+
+/// What is shown every message. It holds secrets: [`super::dump::lines`] tells what may be repeated of it.
+pub type Observer = Arc<dyn Fn(Direction, &[u8]) + Send + Sync>;
+
 /// Opens connections to one configured server, and remembers the protocol version they agreed on.
 pub struct Connector {
     server: Arc<str>,
+    observer: Option<Observer>,
     resolver: Resolver,
     /// Where it was reached last: the addresses of a name need not be tried in vain each time.
     reached: Mutex<Option<SocketAddr>>,
@@ -63,6 +74,7 @@ impl Connector {
         let tickets = Arc::new(Tickets::default());
         Ok(Connector {
             server: label.into(),
+            observer: None,
             resolver: Resolver::new(host, server.port),
             reached: Mutex::new(None),
             rules: tls::rules(&server.tls, tickets.clone())?,
@@ -71,6 +83,11 @@ impl Connector {
             credential,
             agreed: Arc::new(AgreedVersion::new(server.kmip_minor)),
         })
+    }
+
+    /// Shows every message that is sent and received to the observer.
+    pub fn observed_by(self, observer: Observer) -> Connector {
+        Connector { observer: Some(observer), ..self }
     }
 
     /// Looks the server's name up in another way than the system's.
@@ -120,6 +137,7 @@ impl Connector {
             .inspect_err(|_| self.tickets.clear())
             .map_err(|trouble| fail(Phase::Handshake, trouble))?;
         let mut connection = Connection {
+            observer: self.observer.clone(),
             peer,
             local,
             server_certificate_ends: session.peer_certificate().and_then(config::end_of),
@@ -205,6 +223,7 @@ impl AgreedVersion {
 
 /// An open connection. After a failure of transport it is of no use any more: see `is_usable`.
 pub struct Connection {
+    observer: Option<Observer>,
     peer: Peer,
     local: SocketAddr,
     server_certificate_ends: Option<i64>,
@@ -292,7 +311,13 @@ impl Connection {
         self.next_item += operations.len() as u64;
         let head = Head { version: self.version, credential: self.credential.as_deref(), first_item };
         message::write_request(&mut self.request, &head, operations);
+        if let (Some(observer), Ok(request)) = (&self.observer, self.request.written()) {
+            observer(Direction::Request, request);
+        }
         self.transfer(deadline)?;
+        if let Some(observer) = &self.observer {
+            observer(Direction::Reply, self.reply.filled());
+        }
         let outcomes = match message::read_reply(self.reply.filled(), first_item, operations.len()) {
             Ok(outcomes) => outcomes,
             Err(error) => return Err(self.answered(diagnosis::answer(&self.peer, O::NAME, &error))),

@@ -97,6 +97,8 @@ events! {
         "KMIP Locate: keys were looked up by name or group.";
     KMIP_MAC = "kmip.mac", Info, Basic,
         "KMIP MAC: an authentication code was computed with a key that stays in the key server.";
+    KMIP_MESSAGE = "kmip.message", Debug, Debug,
+        "A KMIP message as it was sent or received: tags, types and lengths, without the values. `part` counts its records.";
     KMIP_MODIFY_ATTRIBUTE = "kmip.modify_attribute", Info, Basic,
         "KMIP Modify Attribute: an attribute of a key was changed.";
     KMIP_QUERY = "kmip.query", Info, Basic,
