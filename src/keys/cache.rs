@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::handle::{End, Handle, Key, Version};
+use super::handle::{End, Handle, Key};
+use super::version::Version;
 use crate::envelope::KeyId;
 use crate::kmip::State;
 
@@ -251,7 +252,7 @@ impl Contents {
 mod tests {
     use super::*;
     use crate::error::Code;
-    use crate::keys::handle::tests::version_of;
+    use crate::keys::version::tests::version_of;
 
     fn version(number: u32) -> Arc<Version> {
         Arc::new(version_of(&format!("a/{number}")))

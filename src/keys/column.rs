@@ -5,7 +5,7 @@
 use std::borrow::Borrow;
 use std::sync::Arc;
 
-use super::handle::Version;
+use super::version::Version;
 use super::{Keys, now};
 use crate::envelope::batch::Values;
 use crate::envelope::column::{self, Move};

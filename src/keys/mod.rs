@@ -20,6 +20,7 @@ mod room;
 mod space;
 mod tenants;
 mod verify;
+mod version;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -37,7 +38,6 @@ use crate::platform;
 use cache::Cache;
 pub use cache::Counts;
 use flight::Flights;
-use handle::{Rules, Version};
 use ledger::Ledger;
 pub use lookup::Found;
 use naming::Pseudonyms;
@@ -46,6 +46,7 @@ use space::Spaces;
 pub use space::{Kek, Original, Rewrapped};
 use tenants::{Possession, Tenancy};
 use verify::is_outage;
+use version::{Rules, Version};
 
 /// The keys of a client.
 pub struct Keys {

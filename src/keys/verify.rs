@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::handle::{Key, Version};
+use super::handle::Key;
 use super::lookup::Found;
+use super::version::Version;
 use super::{Keys, now, subject};
 use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
