@@ -45,7 +45,7 @@ fn keys_go_on_being_verified_after_a_panic_in_the_refresh() {
     let mut servers = KeyServers::start(1);
     let text = std::fs::read_to_string(&servers.config).unwrap();
     let kept = text.split("\n[").filter(|section| !section.starts_with("failover]"));
-    let failover = "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"2s\"\n[cache]\nttl = \"400ms\"\n";
+    let failover = "[failover]\ndelay = \"10ms\"\nrounds = 2\ndeadline = \"2s\"\n[cache]\nttl = \"400ms\"\n";
     let path = servers.dir.join("faulty.conf");
     std::fs::write(&path, format!("{}\n\n{failover}", kept.collect::<Vec<_>>().join("\n["))).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();

@@ -91,7 +91,7 @@ pub const FAULTS: &[Fault] = &[
         "another certificate than the pinned one is shown",
         |parties| parties.trust = pinned(b"another"),
         Code::ServerUntrusted,
-        "check that this is your key server",
+        "check that this is your server",
     ),
     trust(
         "the pinned certificate has expired",
