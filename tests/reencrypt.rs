@@ -1,6 +1,6 @@
 //! What `keystead reencrypt` promises for a folder of files.
 //!
-//! `KEYSTEAD_KILLS` says how often a running command is killed; 10 times if it does not.
+//! `KEYSTEAD_KILLS` says how often a running command is killed; 4 times if it does not.
 
 #[path = "common/keyservers.rs"]
 mod keyservers;
@@ -179,7 +179,7 @@ fn a_folder_survives_its_command_being_killed_at_any_moment() {
     client.rotate_key("documents").unwrap();
     let root = files.root.to_str().unwrap();
     let command = ["--json", "reencrypt", "--key", "documents", "--aad", "{path}", root];
-    let wanted: u32 = std::env::var("KEYSTEAD_KILLS").map_or(10, |kills| kills.parse().unwrap());
+    let wanted: u32 = std::env::var("KEYSTEAD_KILLS").map_or(4, |kills| kills.parse().unwrap());
     let (mut kills, mut completed, mut leftovers) = (0, 0, 0);
     // A number that is spread well over all moments; no generator of random numbers is at hand.
     let mut moment = 0.0_f64;
