@@ -1,6 +1,6 @@
 """What moving a table to the newest versions of its keys promises.
 
-KEYSTEAD_KILLS says how often a running job is killed, on each kind of database; 4 times if it does not.
+KEYSTEAD_KILLS says how often a running job is killed, on each kind of database; twice if it does not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from postgresql import PostgreSQL, programs
 from reencrypt_worker import COLUMNS, aad, connect, job
 from support import WithKeyServers, keystead
 
-KILLS = int(os.environ.get("KEYSTEAD_KILLS", "4"))
+KILLS = int(os.environ.get("KEYSTEAD_KILLS", "2"))
 ROWS = 600
 BATCH = 3
 TYPES = {"sqlite": "BLOB", "postgresql": "BYTEA"}
