@@ -3,6 +3,7 @@
 mod attributes;
 mod cluster;
 mod cryptography;
+mod key_wrap;
 #[path = "../common/keyservers.rs"]
 mod keyservers;
 mod query;

@@ -6,6 +6,7 @@ use keystead::kmip::{
 };
 use keystead::{Code, Error};
 
+use crate::key_wrap::unwrap;
 use crate::keyservers::{KeyServers, Kind};
 use crate::{assert_not_asked, connect, done, refused};
 
@@ -18,11 +19,20 @@ fn bytes<const N: usize>(hexadecimal: &str) -> [u8; N] {
     std::array::from_fn(|at| u8::from_str_radix(&hexadecimal[2 * at..2 * at + 2], 16).unwrap())
 }
 
-fn register(connection: &mut Connection, name: &str, usage: Usage, material: Material<'_>) -> String {
-    let group = Some("keystead:moved");
-    let id = done(connection, &Register { name, group, usage, material });
+/// Makes or gives a key, and activates it.
+pub fn active<O: Operation<Answer = String>>(connection: &mut Connection, operation: &O) -> String {
+    let id = done(connection, operation);
     done(connection, &Activate { id: &id });
     id
+}
+
+pub fn register(connection: &mut Connection, name: &str, usage: Usage, material: Material<'_>) -> String {
+    active(connection, &Register { name, group: Some("keystead:moved"), usage, material })
+}
+
+/// A key that is given to a server wrapped.
+pub fn given<'a>(name: &'a str, bytes: &'a [u8; 40], under: &'a str) -> Register<'a> {
+    Register { name, group: None, usage: Usage::DECRYPT, material: Material::Wrapped { bytes, under } }
 }
 
 #[test]
@@ -46,18 +56,15 @@ fn a_key_travels_wrapped_from_a_server_and_to_a_server() {
     let id = register(&mut connection, "moved/1", Usage::ENCRYPT, Material::Plain(&bytes(DATA)));
     let fetch = GetWrapped { id: &id, under: &kek };
     let wrapped = bytes(WRAPPED);
-    let give = |name| Register {
-        name,
-        group: None,
-        usage: Usage::DECRYPT,
-        material: Material::Wrapped { bytes: &wrapped, under: &kek },
-    };
+    let give = |name| given(name, &wrapped, &kek);
     if connection.version() < Version::new(1, 1) {
         assert_not_asked(&mut connection, &fetch);
         assert_not_asked(&mut connection, &give("moved/2"));
         return;
     }
-    assert_eq!(done(&mut connection, &fetch), wrapped);
+    let answer = done(&mut connection, &fetch);
+    assert_eq!(answer, wrapped);
+    assert_eq!(unwrap(&bytes::<32>(KEK), &answer), Some(bytes::<32>(DATA).to_vec()));
     let unfit = refused(&mut connection, &GetWrapped { id: &kek, under: &id });
     assert!(!unfit.code().is_transport() && unfit.reason.is_some(), "its usage is another: {}", unfit.error);
     match KeyServers::kind() {
