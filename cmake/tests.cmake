@@ -41,10 +41,27 @@ else()
   add_custom_target(go_server)
 endif()
 
+# The programs that logs and reports meet elsewhere: collectors, normalizers, logrotate and a browser, from Debian's packages
+# into the build. What can be neither fetched nor found on the PATH is skipped: the tests program-NAME below say so.
+set(LOG_PROGRAMS "${PROJECT_BINARY_DIR}/log-programs")
+set(fetch_programs "${KEYSTEAD_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/log_programs/fetch.py" "${LOG_PROGRAMS}")
+find_program(KEYSTEAD_APT_GET apt-get DOC "Fetches the programs that logs meet")
+if(NOT KEYSTEAD_APT_GET)
+  message(STATUS "No apt-get: tests with rsyslogd, syslog-ng, lognormalizer, logrotate and Chromium use those that are installed")
+endif()
+add_custom_command(
+  OUTPUT "${LOG_PROGRAMS}/stamp"
+  COMMAND ${fetch_programs}
+  DEPENDS "${PROJECT_SOURCE_DIR}/tests/log_programs/fetch.py"
+  COMMENT "Fetching what logs meet from Debian's packages: rsyslog, syslog-ng, lognormalizer, logrotate, Chromium"
+  USES_TERMINAL VERBATIM)
+add_custom_target(log_programs DEPENDS "${LOG_PROGRAMS}/stamp")
+
 # What any test or example may want to know.
 set(test_environment
     "KEYSTEAD_BUILD=${PROJECT_BINARY_DIR}" "KEYSTEAD_LIBRARY=${KEYSTEAD_LIBRARY}" "KEYSTEAD_COMMAND=${KEYSTEAD_COMMAND}"
-    "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_GO_SERVER=${GO_SERVER}" "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
+    "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_GO_SERVER=${GO_SERVER}" "KEYSTEAD_LOG_PROGRAMS=${LOG_PROGRAMS}/bin"
+    "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
     "PYTHONPATH=${PROJECT_SOURCE_DIR}/bindings/python/src:${PROJECT_SOURCE_DIR}/tests/servers" "PYTHONDONTWRITEBYTECODE=1")
 set(key_servers "${VENV_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/servers/keyservers.py")
 
@@ -118,6 +135,12 @@ add_dependencies(rust_tests cargo)
 keystead_test(layers 60 ${rust_test} --test layers)
 keystead_test(header 60 ${rust_test} --test header)
 keystead_test(rust 1200 ${rust_test})
+
+# Which of the programs that logs meet the tests above met: program-rsyslogd and so on.
+foreach(program IN ITEMS rsyslogd syslog-ng lognormalizer logrotate chromium)
+  keystead_test(program-${program} 60 ${fetch_programs} ${program})
+  set_tests_properties(program-${program} PROPERTIES SKIP_RETURN_CODE 77)
+endforeach()
 
 # What talks to key servers, against either kind and in every protocol version: servers-go-1.2 and so on. PyKMIP starts
 # slowly, so a few of these tests stand for the others there; `rust` above runs all of them against it.

@@ -1,8 +1,11 @@
 //! What `keystead audit report` promises: a page whose figures are those of the trail, and that needs and loads nothing else.
 
+#[path = "common/programs.rs"]
+mod programs;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -135,12 +138,6 @@ fn what_is_old_is_due_and_rotated_files_are_one_trail() {
     assert!(!folder.path().join("out.html").exists());
 }
 
-fn browser() -> Option<PathBuf> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let folders: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|program| program.is_file())
-}
-
 /// What a browser makes of a page, and its picture.
 fn render(browser: &Path, page: &Path, folder: &Path) -> (String, Vec<u8>) {
     let picture = folder.join("page.png");
@@ -175,10 +172,7 @@ fn count_visitors(listener: TcpListener) -> Arc<AtomicUsize> {
 
 #[test]
 fn a_browser_shows_the_page_and_asks_for_nothing_else_whatever_the_names_in_it() {
-    let Some(browser) = browser() else {
-        println!("skipped: no Chromium on this machine");
-        return;
-    };
+    let Some(browser) = programs::program("chromium") else { return };
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

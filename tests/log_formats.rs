@@ -1,5 +1,8 @@
 //! Every format is read back, field by field, by programs that others wrote.
 
+#[path = "common/programs.rs"]
+mod programs;
+
 use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
@@ -153,10 +156,7 @@ fn leef_has_the_names_that_a_collector_knows() {
 /// for the others.
 #[test]
 fn lognormalizer_reads_plain_records() {
-    if Command::new("lognormalizer").arg("-V").output().is_err() {
-        eprintln!("skipped: lognormalizer is not installed (Debian: liblognorm-utils)");
-        return;
-    }
+    let Some(lognormalizer) = programs::program("lognormalizer") else { return };
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules");
     let rule = |format| match format {
@@ -169,7 +169,7 @@ fn lognormalizer_reads_plain_records() {
     for format in [Format::Syslog, Format::Syslog5424, Format::Cef] {
         fs::write(&rules, format!("version=2\nrule=:{}\n", rule(format))).unwrap();
         let lines = write(format, &folder.path().join(format!("{format:?}")), "orders", &[PLAIN]);
-        let values = feed(Command::new("lognormalizer").args(["-e", "json", "-r"]).arg(&rules), &lines);
+        let values = feed(Command::new(&lognormalizer).args(["-e", "json", "-r"]).arg(&rules), &lines);
         assert_eq!(values[0]["pri"], "12", "{values:?}");
         if format == Format::Cef {
             let fields =

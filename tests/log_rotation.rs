@@ -1,5 +1,8 @@
 //! Logs that are put aside, by us or by logrotate: one chain over all files.
 
+#[path = "common/programs.rs"]
+mod programs;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -103,46 +106,42 @@ fn a_file_that_cannot_be_put_aside_is_written_on() {
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 2);
 }
 
-/// The snippet of docs/OPERATIONS.md, run by the real logrotate while the log is open.
+/// The configuration of docs/OPERATIONS.md, run by the real logrotate while the log is open, and then the page's verification.
 #[test]
 fn logrotate_may_rename_or_copy_and_the_chain_goes_on() {
-    let Some(program) = ["/usr/sbin/logrotate", "/sbin/logrotate"].into_iter().find(|path| Path::new(path).exists())
-    else {
-        eprintln!("skipped: logrotate is not installed");
-        return;
-    };
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
-    let snippet = page.split("```logrotate\n").nth(1).unwrap().split("```").next().unwrap();
-    for way in ["", "copytruncate\n"] {
+    let Some(logrotate) = programs::program("logrotate") else { return };
+    let id = |what: &str| String::from_utf8(Command::new("id").arg(what).output().unwrap().stdout).unwrap();
+    let us = format!("su {} {}", id("-un").trim(), id("-gn").trim());
+    for way in ["nocreate", "copytruncate"] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keystead.log");
         let config = folder.path().join("logrotate.conf");
-        let text = snippet.replace("/var/log/keystead", folder.path().to_str().unwrap());
-        let text = if way.is_empty() { text } else { text.replace("nocreate", way) };
-        // Owner and group of the snippet need not be users of this machine.
-        let text: String =
-            text.lines().filter(|line| !line.trim().starts_with("su ")).map(|l| format!("{l}\n")).collect();
+        let here = ("/var/log/keystead", folder.path().to_str().unwrap());
+        let text = programs::snippet("## Rotation", 1, &[here, ("su orders orders", &us), ("nocreate", way)]);
         fs::write(&config, text).unwrap();
         let log = open(&path, Rotation::default());
         for _ in 0..3 {
             write(&log);
             write(&log);
-            let output = Command::new(program)
-                .args(["--force", "--state"])
-                .arg(folder.path().join("state"))
-                .arg(&config)
-                .output()
-                .unwrap();
+            let state = folder.path().join("state");
+            let output =
+                Command::new(&logrotate).args(["--force", "--state"]).arg(state).arg(&config).output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         write(&log);
-        for file in fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()) {
-            if file.extension().is_some_and(|extension| extension == "gz") {
-                assert!(Command::new("gunzip").arg(&file).status().unwrap().success());
-            }
-        }
-        let (files, report) = check(&path);
-        assert_eq!((files.len(), report.streams.len(), report.records), (4, 1, 7 + 3), "{way}: {report}");
+        assert!(folder.path().join("keystead.log.3.gz").exists(), "the page says compress");
+        let command = programs::inline("`keystead log verify $(").replace(here.0, here.1);
+        let tool = env!("CARGO_BIN_EXE_keystead");
+        let output =
+            Command::new("sh").arg("-c").arg(command.replace("keystead log", &format!("{tool} --json log"))).output();
+        let output = output.unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        assert!(output.status.success() && told["findings"].as_array().unwrap().is_empty(), "{way}: {told:#}");
+        assert_eq!(
+            (&told["records"], told["streams"].as_array().unwrap().len()),
+            (&(7 + 3).into(), 1),
+            "{way}: {told:#}"
+        );
     }
 }
 

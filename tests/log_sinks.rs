@@ -1,45 +1,17 @@
-//! Records on their way to collectors: real ones, and ones that are away, slow or gone.
+//! Records on their way to collectors: ones that are away, slow or gone. tests/log_daemons.rs has real ones.
 
-use std::borrow::Cow;
+#[path = "common/collector.rs"]
+mod collector;
+
 use std::fs;
-use std::io::Read;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use collector::{FORMATS, PATIENCE, check, frame, frames_until_accounted, open, until, write};
 use keystead::Code;
-use keystead::config::{self, OnFailure, Target};
-use keystead::log::{Format, Level, Log, Record, Report, Severity, verify};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn open(target: Target, format: Format, on_failure: OnFailure) -> Log {
-    let config =
-        config::Log { level: Level::Basic, format, target: Some(target), on_failure, ..config::Log::default() };
-    Log::open(&config, "orders").unwrap()
-}
-
-fn write(log: &Log, key_name: &str, message: &str) {
-    let fields = [("key_name", Cow::from(key_name)), ("message", Cow::from(message))];
-    log.write(&Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields });
-}
-
-fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn check(lines: &[String]) -> Report {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("received");
-    fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
-    verify(&[&path]).unwrap()
-}
+use keystead::config::{OnFailure, Target};
+use keystead::log::{Format, verify};
 
 /// A collector in this process.
 struct Collector {
@@ -60,30 +32,14 @@ impl Collector {
     }
 }
 
-/// One message in a frame of RFC 6587 §3.4.1.
-fn frame(stream: &mut TcpStream) -> String {
-    let mut length = String::new();
-    let mut byte = [0];
-    loop {
-        stream.read_exact(&mut byte).unwrap();
-        if byte[0] == b' ' {
-            break;
-        }
-        length.push(byte[0].into());
-    }
-    let mut message = vec![0; length.parse().unwrap()];
-    stream.read_exact(&mut message).unwrap();
-    String::from_utf8(message).unwrap()
-}
-
 #[test]
 fn a_collector_gets_every_record_in_its_frame_and_order() {
-    for format in [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef] {
+    for format in FORMATS {
         let (collector, target) = Collector::new();
         let log = open(target, format, OnFailure::Continue);
         (0..100).for_each(|number| write(&log, &format!("customer-{number}"), "two\nlines, and 鍵"));
         let mut stream = collector.accept();
-        let lines: Vec<_> = (0..100).map(|_| frame(&mut stream)).collect();
+        let lines: Vec<_> = (0..100).map(|_| frame(&mut stream).unwrap()).collect();
         assert!(log.flush(PATIENCE));
         let report = check(&lines);
         assert!(report.is_intact() && report.notes.is_empty(), "{report}");
@@ -97,14 +53,14 @@ fn a_collector_that_comes_back_gets_what_came_meanwhile() {
     let log = open(target, Format::Syslog, OnFailure::Continue);
     write(&log, "first", "");
     let mut stream = collector.accept();
-    let mut lines = vec![frame(&mut stream)];
+    let mut lines = vec![frame(&mut stream).unwrap()];
     drop(stream);
     // The end of the connection has to arrive: what is written before is lost to TCP itself.
     assert!(log.flush(PATIENCE));
     std::thread::sleep(Duration::from_millis(50));
     (0..10).for_each(|_| write(&log, "later", ""));
     let mut stream = collector.accept();
-    lines.extend((0..10).map(|_| frame(&mut stream)));
+    lines.extend((0..10).map(|_| frame(&mut stream).unwrap()));
     let report = check(&lines);
     assert!(report.is_intact() && report.records == 11, "{report}");
 }
@@ -121,17 +77,8 @@ fn a_collector_that_stops_reading_slows_nobody_and_is_told_what_it_missed() {
     (0..written).for_each(|_| write(&log, "customer", &message));
     let each = start.elapsed() / written;
     assert!(each < Duration::from_millis(1), "a record took {each:?} while nobody read");
-    let (mut lines, mut lost, mut read) = (Vec::new(), 0, 0);
-    while lost + read < written + 1 {
-        let line = frame(&mut stream);
-        if line.contains("event=log.lost") {
-            lost += line.split(" count=").nth(1).unwrap().split(' ').next().unwrap().parse::<u32>().unwrap();
-        } else {
-            read += 1;
-        }
-        lines.push(line);
-    }
-    assert!(lost > 0 && lost + read == written + 1, "{lost} lost, {read} read");
+    let (lines, lost) = frames_until_accounted(&mut stream, u64::from(written) + 1);
+    assert!(lost > 0);
     let report = check(&lines);
     assert!(report.is_intact(), "{report}");
 }
@@ -228,115 +175,4 @@ fn the_socket_of_this_machine_gets_records_without_a_host_also_after_it_was_away
     write(&log, "late", "");
     let length = socket.recv(&mut packet).unwrap();
     assert!(String::from_utf8_lossy(&packet[..length]).contains("key_name=late"));
-}
-
-/// Ends it also when the test fails.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A program of the system, where administrators' programs are.
-fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
-    folders.map(|folder| folder.join(name)).find(|file| file.exists())
-}
-
-fn rsyslogd(folder: &Path, port: u16, socket: &Path) -> Option<Daemon> {
-    let config = folder.join("rsyslog.conf");
-    let text = format!(
-        r#"
-        global(workDirectory="{folder}" parser.escapeControlCharacterTab="off" net.enableDNS="off")
-        module(load="imtcp")
-        module(load="imuxsock" SysSock.Use="off")
-        input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="remote")
-        input(type="imuxsock" socket="{socket}" ruleset="local" RateLimit.Interval="0")
-        template(name="as_it_came" type="string" string="%rawmsg%\n")
-        ruleset(name="remote") {{
-            action(type="omfile" file="{folder}/usual" template="RSYSLOG_TraditionalFileFormat")
-            action(type="omfile" file="{folder}/raw" template="as_it_came")
-        }}
-        ruleset(name="local") {{ action(type="omfile" file="{folder}/local" template="RSYSLOG_FileFormat") }}
-        "#,
-        folder = folder.display(),
-        socket = socket.display(),
-    );
-    fs::write(&config, text).unwrap();
-    let mut command = Command::new(program("rsyslogd")?);
-    command.arg("-n").arg("-i").arg(folder.join("pid")).arg("-f").arg(config);
-    Some(Daemon(command.stdout(Stdio::null()).spawn().unwrap()))
-}
-
-/// rsyslog rewrites headers, takes words for tags, and escapes: what it kept is verified all the same.
-#[test]
-fn a_real_rsyslogd_keeps_records_that_verify() {
-    let folder = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let socket = folder.path().join("socket");
-    let Some(_daemon) = rsyslogd(folder.path(), port, &socket) else {
-        eprintln!("skipped: rsyslogd is not installed (Debian: rsyslog)");
-        return;
-    };
-    let formats = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
-    // Records written before it listens wait for it.
-    let logs = formats.map(|format| open(Target::Tcp("127.0.0.1".into(), port), format, OnFailure::Continue));
-    let local = open(Target::Syslog(Some(socket)), Format::Syslog, OnFailure::Continue);
-    for log in logs.iter().chain([&local]) {
-        (0..20).for_each(|number| write(log, &format!("customer {number}"), "a=b|c\\d \"e\" ] Zoë 鍵"));
-    }
-    let lines = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default().lines().count();
-    until("the arrival of all records", || lines("usual") == 80 && lines("raw") == 80 && lines("local") == 20);
-    for (name, streams) in [("raw", 4), ("usual", 4), ("local", 1)] {
-        let report = verify(&[&folder.path().join(name)]).unwrap();
-        assert!(report.is_intact(), "{name}: {report}");
-        assert_eq!((report.streams.len(), report.records), (streams, streams as u64 * 20), "{name}: {report}");
-    }
-}
-
-/// The first block of docs/OPERATIONS.md below a heading, for another port and folder.
-fn snippet(heading: &str, port: u16, folder: &Path) -> String {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap();
-    let block = page.split(heading).nth(1).unwrap().split("```\n").nth(1).unwrap();
-    block.replace("601", &port.to_string()).replace("/var/log", folder.to_str().unwrap())
-}
-
-#[test]
-fn the_page_on_operations_makes_rsyslog_and_syslog_ng_keep_what_verifies() {
-    for (heading, program) in [("### rsyslog\n", "rsyslogd"), ("### syslog-ng\n", "syslog-ng")] {
-        let Some(file) = self::program(program) else {
-            eprintln!("skipped: {program} is not installed");
-            continue;
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = folder.path().join("conf");
-        let mut command = Command::new(file);
-        let text = snippet(heading, port, folder.path());
-        if program == "syslog-ng" {
-            fs::write(&config, format!("@version: 3.38\n{text}")).unwrap();
-            let [persist, pid, control] = ["persist", "pid", "control"].map(|name| folder.path().join(name));
-            command.args(["--foreground", "--no-caps", "--cfgfile"]).arg(&config);
-            command.arg("--persist-file").arg(persist).arg("--pidfile").arg(pid).arg("--control").arg(control);
-        } else {
-            fs::write(&config, text).unwrap();
-            command.arg("-n").arg("-i").arg(folder.path().join("pid")).arg("-f").arg(&config);
-        }
-        let _daemon = Daemon(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        let formats = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
-        let logs = formats.map(|format| open(Target::Tcp("127.0.0.1".into(), port), format, OnFailure::Continue));
-        for log in &logs {
-            (0..5).for_each(|number| write(log, &format!("customer {number}"), "a=b|c\\d \"e\" ] Zoë 鍵"));
-        }
-        let received = folder.path().join("keystead-received.log");
-        let lines = || fs::read_to_string(&received).unwrap_or_default().lines().count();
-        until("the arrival of all records", || lines() == 20);
-        let report = verify(&[&received]).unwrap();
-        assert!(report.is_intact() && report.notes.is_empty(), "{program}: {report}");
-        assert_eq!((report.streams.len(), report.records), (4, 20), "{program}: {report}");
-    }
 }

@@ -1,0 +1,77 @@
+//! Programs that others wrote, fetched into the build (`cmake --build build --target log_programs`) or installed.
+
+#![allow(dead_code)] // Each test uses a part of it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The fetched one if there is one, else what is installed; without either, says that what needs it is skipped.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/build/log-programs/bin");
+    let fetched = std::env::var_os("KEYSTEAD_LOG_PROGRAMS").map_or(PathBuf::from(built), PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    let found = [fetched].into_iter().chain(installed).map(|folder| folder.join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        eprintln!("skipped: {name} was neither fetched nor is it installed");
+    }
+    found
+}
+
+/// Ends it also when the test fails.
+pub struct Daemon(pub Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// rsyslogd or syslog-ng with this configuration, and whatever it keeps in `folder`.
+pub fn collector(name: &str, folder: &Path, config: &str) -> Option<Daemon> {
+    let mut command = Command::new(program(name)?);
+    let file = folder.join(format!("{name}.conf"));
+    let own = |what: &str| folder.join(format!("{name}.{what}"));
+    if name == "syslog-ng" {
+        fs::write(&file, format!("@version: 3.38\n{config}")).unwrap();
+        command.args(["--foreground", "--no-caps", "--cfgfile"]).arg(file);
+        command.arg("--persist-file").arg(own("persist")).arg("--control").arg(own("control"));
+        command.arg("--pidfile").arg(own("pid"));
+    } else {
+        fs::write(&file, config).unwrap();
+        command.arg("-n").arg("-i").arg(own("pid")).arg("-f").arg(file);
+    }
+    Some(Daemon(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()))
+}
+
+/// The numbered block of docs/OPERATIONS.md below a heading, with other ports and folders.
+pub fn snippet(heading: &str, number: usize, replacements: &[(&str, &str)]) -> String {
+    let page = page();
+    let section = page.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no {heading}"));
+    // Text and blocks take turns.
+    let block = section.split("```").nth(2 * number + 1).unwrap();
+    let block = block.split_once('\n').unwrap().1.to_owned();
+    replacements.iter().fold(block, |block, (from, to)| {
+        assert!(block.contains(from), "{heading} has no {from}");
+        block.replace(from, to)
+    })
+}
+
+/// The command of docs/OPERATIONS.md that stands in a line of text and begins so.
+pub fn inline(beginning: &str) -> String {
+    let page = page();
+    let at = page.find(beginning).unwrap_or_else(|| panic!("no {beginning}")) + 1;
+    page[at..].split('`').next().unwrap().to_owned()
+}
+
+fn page() -> String {
+    fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap()
+}
+
+/// A port of loopback on which nobody listens.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
