@@ -120,6 +120,25 @@ impl Output {
         commit().map_err(|error| fault("write", &name, &error))
     }
 
+    /// As [`Output::commit`], but does not take the place of a file that is there. Whether it was not.
+    pub fn commit_new(mut self) -> Result<bool> {
+        let name = self.name.clone();
+        let mut commit = || -> std::io::Result<()> {
+            self.sink.flush()?;
+            if let (Some(file), Some((partial, place))) = (&self.file, &self.places) {
+                file.sync_all()?;
+                // Dropping it removes the other name.
+                std::fs::hard_link(partial, place)?;
+            }
+            Ok(())
+        };
+        match commit() {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(fault("write", &name, &error)),
+        }
+    }
+
     fn try_commit(&mut self) -> std::io::Result<()> {
         self.sink.flush()?;
         if let (Some(file), Some((partial, place))) = (&self.file, &self.places) {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod files;
+mod init;
 mod keys;
 mod logs;
 mod messages;
@@ -37,6 +38,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Write a configuration and check it; asks on a terminal for what no flag says
+    Init(init::Init),
     /// Create, list, rotate and revoke named keys on the key servers
     #[command(subcommand)]
     Key(keys::Command),
@@ -84,6 +87,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { config, json, command } = arguments;
     let config = config.as_deref();
     match command {
+        Command::Init(command) => return init::run(command, config, json),
         Command::Key(command) => with_client(config, |client| keys::run(command, client, json))?,
         Command::Space(command) => with_client(config, |client| spaces::run(command, client, json))?,
         Command::Encrypt(command) => with_client(config, |client| messages::encrypt(&command, client))?,

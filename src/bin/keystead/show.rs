@@ -102,11 +102,16 @@ pub fn doctor(client: &Client, as_json: bool) -> Result<ExitCode> {
     if as_json {
         json(&checks)?;
     } else {
-        let row = |check: &Check| [word(check.verdict).to_owned(), check.about.clone(), check.message.clone()];
-        text(&columns(&checks.iter().map(row).collect::<Vec<_>>()))?;
+        text(&self::checks(&checks))?;
     }
     let is_sound = checks.iter().all(|check| check.verdict != Verdict::Fault);
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One line for each thing that was looked at.
+pub fn checks(checks: &[Check]) -> String {
+    let row = |check: &Check| [word(check.verdict).to_owned(), check.about.clone(), check.message.clone()];
+    columns(&checks.iter().map(row).collect::<Vec<_>>())
 }
 
 fn word(verdict: Verdict) -> &'static str {
