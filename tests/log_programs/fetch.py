@@ -106,8 +106,12 @@ class Fetcher:
         patterns = [word.replace("{root}/", "") for word in program.options.split()]
         found = [next(map(str, self.root.glob(word)), word) if "*" in word else word for word in patterns]
         text = ["#!/bin/sh", f"export LD_LIBRARY_PATH={shlex.quote(libraries)}"]
-        if (self.root / "etc/fonts").is_dir():
-            text.append(f"export FONTCONFIG_SYSROOT={shlex.quote(str(self.root))}")
+        fonts = self.root / "usr/share/fonts"
+        if fonts.is_dir():  # brought because the machine has none
+            config = self.folder / "fonts.conf"
+            cache = self.folder / "fonts"
+            config.write_text(f"<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir></fontconfig>\n")
+            text.append(f"export FONTCONFIG_FILE={shlex.quote(str(config))}")
         text.append(f'exec {shlex.join([str(self.root / program.path), *found])} "$@"')
         command = self.bin / name
         command.write_text("\n".join(text) + "\n")
