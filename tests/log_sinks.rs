@@ -6,9 +6,9 @@ mod collector;
 use std::fs;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use collector::{FORMATS, PATIENCE, check, frame, frames_until_accounted, open, until, write};
+use collector::{FORMATS, PATIENCE, account, check, flood, frame, open, until, write};
 use keystead::Code;
 use keystead::config::{OnFailure, Target};
 use keystead::log::{Format, verify};
@@ -67,20 +67,18 @@ fn a_collector_that_comes_back_gets_what_came_meanwhile() {
 
 #[test]
 fn a_collector_that_stops_reading_slows_nobody_and_is_told_what_it_missed() {
-    let (collector, target) = Collector::new();
-    let log = open(target, Format::Syslog, OnFailure::Continue);
-    write(&log, "first", "");
-    let mut stream = collector.accept();
-    let message = "x".repeat(500);
-    let start = Instant::now();
-    let written = 40_000;
-    (0..written).for_each(|_| write(&log, "customer", &message));
-    let each = start.elapsed() / written;
-    assert!(each < Duration::from_millis(1), "a record took {each:?} while nobody read");
-    let (lines, lost) = frames_until_accounted(&mut stream, u64::from(written) + 1);
-    assert!(lost > 0);
-    let report = check(&lines);
-    assert!(report.is_intact(), "{report}");
+    for on_failure in [OnFailure::Continue, OnFailure::Refuse] {
+        let (collector, target) = Collector::new();
+        let log = open(target, Format::Syslog, on_failure);
+        write(&log, "first", "");
+        let mut stream = collector.accept();
+        flood(&log, 40_000);
+        let refused = log.check(|| None);
+        assert_eq!(refused.is_err_and(|error| error.code() == Code::LogFailed), on_failure == OnFailure::Refuse);
+        let (_, lost) = account(40_001, || frame(&mut stream).unwrap());
+        assert!(lost > 0);
+        until("the end of the refusal", || log.check(|| None).is_ok());
+    }
 }
 
 #[test]
@@ -175,4 +173,49 @@ fn the_socket_of_this_machine_gets_records_without_a_host_also_after_it_was_away
     write(&log, "late", "");
     let length = socket.recv(&mut packet).unwrap();
     assert!(String::from_utf8_lossy(&packet[..length]).contains("key_name=late"));
+}
+
+/// The socket of this machine is gone, and then nobody reads from it.
+#[test]
+fn a_socket_that_takes_nothing_slows_nobody_and_gets_the_count_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let bound = || {
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    };
+    let receive = |socket: &UnixDatagram| {
+        let mut packet = [0; 4096];
+        let length = socket.recv(&mut packet).unwrap();
+        String::from_utf8(packet[..length].to_vec()).unwrap()
+    };
+    let socket = bound();
+    let log = open(Target::Syslog(Some(path.clone())), Format::Syslog, OnFailure::Continue);
+    write(&log, "first", "");
+    let mut lines = vec![receive(&socket)];
+    drop(socket);
+    fs::remove_file(&path).unwrap();
+    flood(&log, 20_000);
+    let socket = bound();
+    let (there, lost) = account(20_000, || receive(&socket));
+    assert!(lost > 0);
+    lines.extend(there);
+    flood(&log, 20_000);
+    let (there, lost) = account(20_000, || receive(&socket));
+    assert!(lost > 0);
+    lines.extend(there);
+    let report = check(&lines);
+    assert!(report.is_intact() && report.streams.len() == 1, "{report}");
+}
+
+#[test]
+fn a_mebibyte_in_a_field_is_cut_before_it_is_sent() {
+    let (collector, target) = Collector::new();
+    let log = open(target, Format::Syslog, OnFailure::Continue);
+    let long = "é".repeat(1 << 19);
+    (0..50).for_each(|_| write(&log, "customer", &long));
+    let mut stream = collector.accept();
+    let (lines, lost) = account(50, || frame(&mut stream).unwrap());
+    assert!(lost == 0 && lines.iter().all(|line| line.len() < 2000 && line.contains("…(+1048096 bytes)")));
 }

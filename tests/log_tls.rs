@@ -8,8 +8,9 @@ mod collector_tls;
 use std::fs;
 use std::net::TcpListener;
 
-use collector::{PATIENCE, check, frame, until, write};
+use collector::{PATIENCE, account, check, flood, frame, until, write};
 use collector_tls::{OURS, Site, accept};
+use keystead::Code;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
@@ -78,4 +79,29 @@ fn a_collector_that_refuses_our_certificate_costs_no_record() {
         assert!(line.contains("key_name=customer"), "{line}");
         assert!(check(&[line]).is_intact());
     }
+}
+
+/// It is left when it has taken nothing for as long as one record may take, and what it was owed goes to who listens next.
+#[test]
+fn a_collector_over_tls_that_stops_reading_slows_nobody_and_is_told_what_it_missed() {
+    let site = Site::new();
+    let rules = site.rules("ours", &rustls::version::TLS13);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let log = site.open(listener.local_addr().unwrap().port(), OURS);
+    write(&log, "first", "");
+    let mut stalled = accept(&listener, &rules);
+    let mut lines = vec![frame(&mut stalled).unwrap()];
+    flood(&log, 40_000);
+    let refused = log.check(|| None).unwrap_err();
+    assert_eq!(refused.code(), Code::LogFailed);
+    let mut stream = accept(&listener, &rules);
+    // What had arrived at the one that was left is still there, up to a record that broke off.
+    lines.extend(std::iter::from_fn(|| frame(&mut stalled).ok()));
+    let there = lines.len() as u64;
+    let (later, lost) = account(40_001 - there, || frame(&mut stream).unwrap());
+    assert!(there > 1 && lost > 0, "{there} came before, {lost} were lost");
+    lines.extend(later);
+    let report = check(&lines);
+    assert!(report.is_intact() && report.streams.len() == 1, "{report}");
+    until("the end of the refusal", || log.check(|| None).is_ok());
 }

@@ -5,7 +5,7 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
@@ -72,11 +72,21 @@ impl Transport {
             Opened::Stderr => writeln!(io::stderr().lock(), "{line}")?,
             Opened::Datagrams(logger) => logger.info(line).map_err(io_error)?,
             // Octet counting (RFC 6587 §3.4.1).
-            Opened::Tcp(stream) => stream.write_all(format!("{} {line}", line.len()).as_bytes())?,
+            Opened::Tcp(stream) => {
+                let frame = format!("{} {line}", line.len());
+                let mut rest = frame.as_bytes();
+                patiently(|| {
+                    rest = &rest[stream.write(rest)?..];
+                    Ok(rest.is_empty())
+                })?;
+            }
             // The same (RFC 5425 §4.3).
             Opened::Tls(stream) => {
-                stream.write_all(format!("{} {line}", line.len()).as_bytes())?;
-                stream.flush()?;
+                stream.conn.writer().write_all(format!("{} {line}", line.len()).as_bytes())?;
+                patiently(|| {
+                    stream.conn.write_tls(&mut stream.sock)?;
+                    Ok(!stream.conn.wants_write())
+                })?;
             }
         }
         self.opened = Some(opened);
@@ -148,7 +158,8 @@ fn encrypt(socket: TcpStream, rules: Arc<ClientConfig>, host: &str) -> io::Resul
     };
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
     socket.set_read_timeout(Some(PATIENCE))?;
-    let connection = ClientConnection::new(rules, name).map_err(io::Error::other)?;
+    let mut connection = ClientConnection::new(rules, name).map_err(io::Error::other)?;
+    connection.set_buffer_limit(None); // A line is bounded, and leaves before the next.
     let mut stream = StreamOwned::new(connection, socket);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock).map_err(explained)?;
@@ -158,6 +169,21 @@ fn encrypt(socket: TcpStream, rules: Arc<ClientConfig>, host: &str) -> io::Resul
         Ok(true) => Ok(stream),
         Ok(false) => Err(explained(io::ErrorKind::ConnectionAborted.into())),
         Err(error) => Err(explained(error)),
+    }
+}
+
+/// Takes steps until one says that it was the last. A collector that takes a little now and then is given up like one that
+/// takes nothing.
+fn patiently(mut step: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match step() {
+            Ok(true) => return Ok(()),
+            Ok(false) if Instant::now() < deadline => {}
+            Ok(false) => return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes records too slowly")),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

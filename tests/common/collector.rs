@@ -60,11 +60,11 @@ pub fn frame(stream: &mut impl Read) -> io::Result<String> {
     Ok(String::from_utf8(message).unwrap())
 }
 
-/// Reads frames until each of `written` records has arrived or is counted as lost. Returns the frames and the count.
-pub fn frames_until_accounted(stream: &mut impl Read, written: u64) -> (Vec<String>, u64) {
+/// Takes lines until each of `written` records has arrived or is counted as lost. Returns the lines, which verify, and the count.
+pub fn account(written: u64, mut next: impl FnMut() -> String) -> (Vec<String>, u64) {
     let (mut lines, mut lost, mut read) = (Vec::new(), 0, 0);
     while lost + read < written {
-        let line = frame(stream).unwrap();
+        let line = next();
         match lost_in(&line) {
             0 => read += 1,
             count => lost += count,
@@ -72,7 +72,18 @@ pub fn frames_until_accounted(stream: &mut impl Read, written: u64) -> (Vec<Stri
         lines.push(line);
     }
     assert_eq!(lost + read, written, "{lost} lost, {read} read");
+    let report = check(&lines);
+    assert!(report.is_intact(), "{report}");
     (lines, lost)
+}
+
+/// Writes so many records of 500 bytes while nobody takes them, which costs the caller next to nothing.
+pub fn flood(log: &Log, written: u32) {
+    let message = "x".repeat(500);
+    let start = Instant::now();
+    (0..written).for_each(|_| write(log, "customer", &message));
+    let each = start.elapsed() / written;
+    assert!(each < Duration::from_millis(1), "a record took {each:?} while nobody read");
 }
 
 /// How many records the line counts as lost.
