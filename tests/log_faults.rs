@@ -1,7 +1,9 @@
-//! Logs on disks that are full or may not be written, and what becomes of the application meanwhile.
+//! Logs on disks that are full or may not be written, or whose files somebody takes away, and what becomes of the application
+//! meanwhile.
 
 use std::borrow::Cow;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -43,10 +45,20 @@ impl Drop for Disk {
     }
 }
 
+const NAMES: [&str; 2] = ["keystead.log", "audit.csv"];
+
 fn open(path: &Path) -> (Log, AuditTrail) {
+    (open_log(path, OnFailure::Refuse), AuditTrail::open(&path.join("audit.csv")).unwrap())
+}
+
+fn open_log(path: &Path, on_failure: OnFailure) -> Log {
     let target = Some(Target::File(path.join("keystead.log")));
-    let config = config::Log { target, on_failure: OnFailure::Refuse, ..config::Log::default() };
-    (Log::open(&config, "orders").unwrap(), AuditTrail::open(&path.join("audit.csv")).unwrap())
+    Log::open(&config::Log { target, on_failure, ..config::Log::default() }, "orders").unwrap()
+}
+
+/// Work goes on where the configuration does not forbid it, without a record.
+fn patient_work_goes_on(path: &Path, (_, audit): &(Log, AuditTrail)) {
+    open_log(path, OnFailure::Continue).check(|| audit.failure()).unwrap();
 }
 
 fn write((log, audit): &(Log, AuditTrail), message: &str) {
@@ -90,10 +102,11 @@ fn a_full_disk_costs_records_and_no_time_and_the_log_counts_them() {
     (0..1000).for_each(|_| write(&both, &message));
     assert!(start.elapsed() < Duration::from_secs(10), "1000 calls took {:?}", start.elapsed());
     assert!(!may_work(&both));
+    patient_work_goes_on(disk.0.path(), &both);
     fs::remove_file(&ballast).unwrap();
     assert!(may_work(&both), "there is room again");
     write(&both, "last");
-    for name in ["keystead.log", "audit.csv"] {
+    for name in NAMES {
         assert!(check(&disk.path(name), 1002) > 900);
     }
 }
@@ -106,10 +119,11 @@ fn a_file_system_that_may_not_be_written_stops_nobody_and_the_log_tells_of_it() 
     let both = open(disk.0.path());
     (0..10).for_each(|_| write(&both, "lost"));
     assert!(!may_work(&both));
+    patient_work_goes_on(disk.0.path(), &both);
     disk.remount("rw");
     assert!(may_work(&both));
     write(&both, "last");
-    for name in ["keystead.log", "audit.csv"] {
+    for name in NAMES {
         assert_eq!(check(&disk.path(name), 11), 10);
     }
 }
@@ -128,7 +142,62 @@ fn a_mebibyte_in_a_field_costs_its_caller_no_more_than_a_line() {
     assert!(of_long < of_short * 5 + Duration::from_millis(200), "{of_long:?} instead of {of_short:?}");
     let text = fs::read_to_string(folder.path().join("keystead.log")).unwrap();
     assert!(text.lines().all(|line| line.len() < 1500) && text.contains("…(+1048096 bytes)"));
-    for name in ["keystead.log", "audit.csv"] {
+    for name in NAMES {
         assert_eq!(check(&folder.path().join(name), 400), 0);
+    }
+}
+
+#[test]
+fn a_file_that_was_deleted_is_begun_anew_and_says_what_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = open(folder.path());
+    (0..3).for_each(|_| write(&both, "deleted"));
+    let paths = NAMES.map(|name| folder.path().join(name));
+    let last = paths.each_ref().map(|path| verify(&[path]).unwrap().streams[0].last_serial);
+    paths.iter().for_each(|path| fs::remove_file(path).unwrap());
+    let start = Instant::now();
+    (0..100).for_each(|_| write(&both, "kept"));
+    assert!(start.elapsed() < Duration::from_secs(1), "100 calls took {:?}", start.elapsed());
+    assert!(may_work(&both));
+    for (path, last) in paths.iter().zip(last) {
+        assert_eq!(check(path, 100), 0);
+        let stream = &verify(&[path]).unwrap().streams[0];
+        // All up to this serial stood in the file that is gone.
+        assert_eq!((stream.has_beginning, stream.first_serial), (false, last + 1), "{}", path.display());
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains("the file was replaced by an empty one"), "{text}");
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_file_is_never_followed_and_the_log_counts_what_that_cost() {
+    for leads_to in ["precious", "nothing", "itself"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let aside = |name: &str| path(&format!("{name}.aside"));
+        let both = open(folder.path());
+        write(&both, "first");
+        for name in NAMES {
+            fs::rename(path(name), aside(name)).unwrap();
+            fs::write(path("precious"), "precious").unwrap();
+            let target = if leads_to == "itself" { aside(name) } else { path(leads_to) };
+            symlink(target, path(name)).unwrap();
+        }
+        let before = NAMES.map(|name| fs::read(aside(name)).unwrap());
+        let start = Instant::now();
+        (0..100).for_each(|_| write(&both, "lost"));
+        assert!(start.elapsed() < Duration::from_secs(1), "100 calls took {:?}", start.elapsed());
+        let why = both.0.check(|| None).unwrap_err();
+        assert!(why.message().contains("symbolic link"), "{why}");
+        assert!(both.1.failure().is_some_and(|why| why.contains("symbolic link")));
+        assert_eq!(NAMES.map(|name| fs::read(aside(name)).unwrap()), before, "a link to {leads_to} was followed");
+        assert_eq!(fs::read_to_string(path("precious")).unwrap(), "precious");
+        assert!(!path("nothing").exists());
+        NAMES.iter().for_each(|name| fs::rename(aside(name), path(name)).unwrap());
+        assert!(may_work(&both), "the files are back");
+        write(&both, "last");
+        for name in NAMES {
+            assert_eq!(check(&path(name), 102), 100);
+        }
     }
 }
