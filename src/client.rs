@@ -26,7 +26,7 @@ use crate::envelope::stream::{self, Decryptor};
 use crate::envelope::{KeyId, Pattern, mask, message};
 use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Key, Original, Rewrapped};
-use crate::keys::{Found, Keys};
+use crate::keys::{Found, Keys, Listing, Withheld};
 pub use crate::kmip::Revocation;
 use crate::log::{Log, Severity, catalogue};
 use crate::memory::slot;
@@ -284,9 +284,27 @@ impl Client {
     }
 
     /// Every version of every key that the key servers know under our naming. Blocks.
+    ///
+    /// What a server does not describe is left out, unless it describes nothing: see [`Client::survey_keys`].
     pub fn list_keys(&self) -> Result<Vec<KeyInfo>> {
         let parts = self.logged()?;
-        Ok(parts.key_infos(&parts.keys.list()?))
+        let Listing { found, mut refused } = parts.keys.list()?;
+        match found.is_empty() && !refused.is_empty() {
+            true => Err(refused.swap_remove(0).error),
+            false => Ok(parts.key_infos(&found)),
+        }
+    }
+
+    /// As [`Client::list_keys`], with the objects that a key server located and would not describe. Blocks.
+    pub fn survey_keys(&self) -> Result<KeySurvey> {
+        let parts = self.logged()?;
+        let Listing { found, refused } = parts.keys.list()?;
+        let withheld = |refused: Withheld| WithheldObject {
+            identifier: refused.identifier,
+            server: parts.cluster.server(refused.server).name(),
+            reason: refused.error.message().to_owned(),
+        };
+        Ok(KeySurvey { keys: parts.key_infos(&found), withheld: refused.into_iter().map(withheld).collect() })
     }
 
     /// Every version of one named key, the oldest first. Blocks.
@@ -528,6 +546,23 @@ pub struct View<'a> {
     pub mask: &'a str,
     /// The role that the application found its user to have.
     pub role: &'a str,
+}
+
+/// What the key servers tell of all keys.
+#[derive(Clone, Debug)]
+pub struct KeySurvey {
+    pub keys: Vec<KeyInfo>,
+    pub withheld: Vec<WithheldObject>,
+}
+
+/// An object that a key server located and would not describe. It may be a key of ours, or somebody else's.
+#[derive(Clone, Debug)]
+pub struct WithheldObject {
+    /// The server's unique identifier.
+    pub identifier: String,
+    /// `host:port`
+    pub server: String,
+    pub reason: String,
 }
 
 /// One version of a key, as a key server described it.

@@ -179,9 +179,7 @@ fn what_no_flag_says_is_asked_for_on_a_terminal_and_elsewhere_named() {
 /// Runs the tool on a terminal where somebody types. Whether it succeeded, and what was to be seen.
 fn on_a_terminal(arguments: &[&str], typed: &str) -> (bool, String) {
     const SPAWN: &str = "import os, pty, sys\nsys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/venv/bin/python");
-    let python = std::env::var_os("KEYSTEAD_PYTHON").map_or_else(built, PathBuf::from);
-    let mut command = Command::new(python);
+    let mut command = Command::new(keyservers::python());
     command.env_remove("KEYSTEAD_CONFIG").args(["-c", SPAWN, env!("CARGO_BIN_EXE_keystead")]).args(arguments);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();

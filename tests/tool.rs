@@ -6,8 +6,9 @@ mod keyservers;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use keyservers::KeyServers;
+use keyservers::{KeyServers, Kind};
 
 fn tool(config: Option<&Path>, arguments: &[&str], input: &[u8]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
@@ -67,6 +68,48 @@ fn keys_are_made_once_listed_and_shown() {
 
     assert!(fail(Some(config), &["key", "create", "two words"], b"").contains("\"two words\" is no key name"));
     assert!(fail(Some(config), &["key", "show", "nobody"], b"").contains("nobody"));
+}
+
+/// A key server's own policy may show an object and say nothing of it.
+#[test]
+fn an_object_that_a_key_server_does_not_describe_hides_no_other_and_is_named() {
+    let servers = KeyServers::start_kind(Kind::PyKmip, 1);
+    let config = servers.config.as_path();
+    for name in ["first", "orders", "last"] {
+        succeed(config, &["key", "create", name], b"");
+    }
+    let listed = || {
+        let output = tool(Some(config), &["--json", "key", "list"], b"");
+        let names = json(&output.stdout).as_array().unwrap().iter().map(|key| key["name"].to_string()).collect();
+        (output.status.success(), names, String::from_utf8(output.stderr).unwrap())
+    };
+    let (_, names, _): (_, Vec<String>, _) = listed();
+    assert_eq!(names, ["\"first\"", "\"last\"", "\"orders\""]);
+    let identifier = json(&succeed(config, &["--json", "key", "show", "orders"], b""))[0]["identifier"].clone();
+    let identifier = identifier.as_str().unwrap();
+    withhold(&servers, identifier);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let (is_done, names, errors) = loop {
+        let shown = listed();
+        if !shown.2.is_empty() || Instant::now() > deadline {
+            break shown;
+        }
+    };
+    assert!(is_done && names == ["\"first\"", "\"last\""], "{names:?} {errors}");
+    assert!(errors.contains(&format!("127.0.0.1:{}", servers.servers[0].port)), "{errors}");
+    assert!(errors.contains(&format!("does not describe its object \"{identifier}\"")), "{errors}");
+}
+
+/// Has PyKMIP locate an object and deny its attributes.
+fn withhold(servers: &KeyServers, identifier: &str) {
+    let policy =
+        r#"{"withheld": {"preset": {"SYMMETRIC_KEY": {"LOCATE": "ALLOW_ALL", "GET_ATTRIBUTES": "DISALLOW_ALL"}}}}"#;
+    std::fs::write(servers.dir.join("policies/withheld.json"), policy).unwrap();
+    const UPDATE: &str = "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute(\"UPDATE managed_objects \
+                          SET operation_policy_name = 'withheld' WHERE uid = ?\", sys.argv[2:]); store.commit()";
+    let store = servers.dir.join("keys.sqlite");
+    let status = Command::new(keyservers::python()).args(["-c", UPDATE]).arg(store).arg(identifier).status().unwrap();
+    assert!(status.success());
 }
 
 #[test]

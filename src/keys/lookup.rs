@@ -111,6 +111,23 @@ pub(super) struct View {
 /// What one server shows.
 type Look = std::result::Result<Vec<Found>, Failure>;
 
+/// Everything under our naming that a server shows, and what it does not.
+pub struct Listing {
+    /// By name and version.
+    pub found: Vec<Found>,
+    pub refused: Vec<Withheld>,
+}
+
+/// An object that a server located and did not describe: it may be anybody's, and may be a key of ours.
+#[derive(Debug)]
+pub struct Withheld {
+    /// The server's unique identifier.
+    pub identifier: String,
+    pub error: Error,
+    /// Index of the server.
+    pub server: usize,
+}
+
 /// The Object Group that every version of a key belongs to.
 pub(super) fn group_of(name: &str) -> String {
     format!("keystead:{name}")
@@ -166,7 +183,7 @@ impl Keys {
     /// One version, in whatever state it is.
     pub(super) fn find_version(&self, id: &KeyId, deadline: Deadline) -> Result<Found> {
         let locate = Locate { name: Some(&id.to_string()), group: None, maximum: None };
-        let (mut found, unreached) = self.look_up(&locate, subject(id), deadline)?;
+        let (Listing { mut found, .. }, unreached) = self.look_up(&locate, subject(id), deadline)?;
         found.retain(|found| found.id == *id);
         self.refuse_twins(&found, id)?;
         // An abandoned twin is Pre-Active and never encrypted anything.
@@ -181,7 +198,8 @@ impl Keys {
     /// Every version of `name`; an error if there is none.
     pub(super) fn find_group(&self, name: &str, deadline: Deadline) -> Result<Vec<Found>> {
         let locate = Locate { name: None, group: Some(&group_of(name)), maximum: None };
-        let (mut found, unreached) = self.look_up(&locate, Subject { name, version: None }, deadline)?;
+        let (Listing { mut found, .. }, unreached) =
+            self.look_up(&locate, Subject { name, version: None }, deadline)?;
         if found.is_empty() {
             return Err(not_found(name, &format!("create it with `keystead key create {name}`"), unreached));
         }
@@ -190,27 +208,22 @@ impl Keys {
     }
 
     /// Every version of every key under our naming.
-    pub(super) fn find_all(&self, deadline: Deadline) -> Result<Vec<Found>> {
-        let (mut found, _) = self.look_up(&Locate::default(), Subject::default(), deadline)?;
-        found.sort_by(|a, b| (&a.id.name, a.id.version).cmp(&(&b.id.name, b.id.version)));
-        Ok(found)
+    pub(super) fn find_all(&self, deadline: Deadline) -> Result<Listing> {
+        let (mut listing, _) = self.look_up(&Locate::default(), Subject::default(), deadline)?;
+        listing.found.sort_by(|a, b| (&a.id.name, a.id.version).cmp(&(&b.id.name, b.id.version)));
+        Ok(listing)
     }
 
     /// Locates objects and describes them, and tells the servers that could not be asked.
-    fn look_up(
-        &self,
-        locate: &Locate<'_>,
-        about: Subject<'_>,
-        deadline: Deadline,
-    ) -> Result<(Vec<Found>, Vec<Attempt>)> {
+    fn look_up(&self, locate: &Locate<'_>, about: Subject<'_>, deadline: Deadline) -> Result<(Listing, Vec<Attempt>)> {
         let mut tries = 2 * self.cluster.order().len();
         loop {
             let located = self.cluster.call(locate, about, None, deadline)?;
             let turn = || self.cluster.turn(located.server, deadline);
             match self.describe(located.server, &located.answer, about.name, turn) {
-                Ok(found) => {
-                    self.ledger.note(&found);
-                    return Ok((found, located.unreached));
+                Ok(listing) => {
+                    self.ledger.note(&listing.found);
+                    return Ok((listing, located.unreached));
                 }
                 // It located them and then went away: it rests now, so the next one is asked for both.
                 Err(failure) if failure.code().is_transport() && !deadline.is_past() && tries > 0 => tries -= 1,
@@ -269,13 +282,18 @@ impl Keys {
     /// Locates and describes objects on one server.
     pub(super) fn look_at(&self, server: usize, locate: &Locate<'_>, about: Subject<'_>, turn: Deadline) -> Look {
         let identifiers = self.cluster.call_on(server, locate, about, turn)?;
-        self.describe(server, &identifiers, about.name, || turn)
+        self.describe(server, &identifiers, about.name, || turn).map(|listing| listing.found)
     }
 
     /// Asks the server that located the objects what they are, and keeps those that carry `name` (any if empty).
-    fn describe(&self, server: usize, identifiers: &[String], name: &str, turn: impl Fn() -> Deadline) -> Look {
-        let mut found = Vec::new();
-        let mut refused = None;
+    fn describe(
+        &self,
+        server: usize,
+        identifiers: &[String],
+        name: &str,
+        turn: impl Fn() -> Deadline,
+    ) -> std::result::Result<Listing, Failure> {
+        let (mut found, mut refused) = (Vec::new(), Vec::new());
         for identifiers in identifiers.chunks(BATCH) {
             let asked: Vec<_> = identifiers.iter().map(|id| GetAttributes { id, names: WANTED }).collect();
             let subjects = vec![Subject { name, version: None }; asked.len()];
@@ -288,16 +306,13 @@ impl Keys {
                     // Another's object must not hide all of ours from a list; one of the name that is looked for may be
                     // its newest version.
                     Err(failure) if name.is_empty() && !failure.code().is_transport() => {
-                        refused.get_or_insert(failure);
+                        refused.push(Withheld { identifier: identifier.clone(), error: failure.error, server });
                     }
                     Err(failure) => return Err(failure),
                 }
             }
         }
-        match refused {
-            Some(failure) if found.is_empty() => Err(failure),
-            _ => Ok(without_losers(found)),
-        }
+        Ok(Listing { found: without_losers(found), refused })
     }
 
     /// Two active objects of one name and version: nobody can tell which one others use.

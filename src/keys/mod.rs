@@ -39,7 +39,7 @@ use cache::Cache;
 pub use cache::Counts;
 use flight::Flights;
 use ledger::Ledger;
-pub use lookup::Found;
+pub use lookup::{Found, Listing, Withheld};
 use naming::Pseudonyms;
 use room::Room;
 use space::Spaces;
@@ -151,7 +151,7 @@ impl Keys {
     }
 
     /// Every version of every key that the servers know under our naming. Blocks.
-    pub fn list(&self) -> Result<Vec<Found>> {
+    pub fn list(&self) -> Result<Listing> {
         self.find_all(self.cluster.deadline())
     }
 

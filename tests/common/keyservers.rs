@@ -81,6 +81,12 @@ fn go_server() -> PathBuf {
     std::env::var_os("KEYSTEAD_GO_SERVER").map_or_else(built, PathBuf::from)
 }
 
+/// The Python that has the packages of `tests/requirements.txt`.
+pub fn python() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("build/venv/bin/python");
+    std::env::var_os("KEYSTEAD_PYTHON").map_or_else(built, PathBuf::from)
+}
+
 /// The protocol version that `KEYSTEAD_KMIP_VERSION` has the configuration pin.
 pub fn pinned_version() -> Option<String> {
     std::env::var("KEYSTEAD_KMIP_VERSION").ok().filter(|version| !version.is_empty())
@@ -108,8 +114,7 @@ impl KeyServers {
 
     fn launch(options: &[&str], number: usize) -> KeyServers {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python =
-            std::env::var_os("KEYSTEAD_PYTHON").map_or_else(|| root.join("build/venv/bin/python"), PathBuf::from);
+        let python = python();
         let mut process = Command::new(&python)
             .arg(root.join("tests/servers/keyservers.py"))
             .args(options)

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Subcommand, ValueEnum};
-use keystead::client::{Creation, KekInfo, Key, KeyInfo, Revocation};
+use keystead::client::{Creation, KekInfo, Key, KeyInfo, KeySurvey, Revocation, WithheldObject};
 use keystead::envelope::KeyId;
 use keystead::{Client, Result};
 
@@ -113,7 +113,7 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
         Command::Create { kek: false, name } => created(client.create_key(&name)?, json),
         Command::Register { id } => created(client.register(&id)?, json),
         Command::Name { id } => name(&client.key_name(&id)?, json),
-        Command::List => table(&client.list_keys()?, json),
+        Command::List => list(&client.survey_keys()?, json),
         Command::Show { kek: true, name } => table(&client.show_kek(&name)?, json),
         Command::Show { kek: false, name } => show(&client.show_key(&name)?, json),
         Command::Rotate { kek: true, name } => {
@@ -178,6 +178,17 @@ fn name(name: &str, json: bool) -> Result<()> {
         return show::json(&serde_json::json!({ "name": name }));
     }
     show::text(&format!("{name}\n"))
+}
+
+/// What a server withholds is told on standard error, so that a program reads the list as it is.
+fn list(survey: &KeySurvey, json: bool) -> Result<()> {
+    table(&survey.keys, json)?;
+    for object in &survey.withheld {
+        let WithheldObject { identifier, server, reason } = object;
+        let text = format!("keystead: not listed: {server} does not describe its object {identifier:?}: {reason}");
+        eprintln!("{}", show::printable(&text));
+    }
+    Ok(())
 }
 
 fn show(keys: &[KeyInfo], json: bool) -> Result<()> {
