@@ -14,6 +14,8 @@ come to is kept in a table of the same database: a job that was killed goes on t
 
 The last of its passes over the table finds nothing that is left to do, and that is the proof. It holds from then on if
 every writer uses the new version: run the job with a new client, at least `cache.ttl` after the rotation.
+
+Where the associated data follow a simple rule, `python -m keystead.reencrypt --help` tells of the same as a command.
 """
 
 from __future__ import annotations
@@ -210,8 +212,8 @@ class Reencryption:
 
     def _read(self, position: Any) -> list[tuple[Any, ...]]:
         """The next rows: key, context, columns. The transaction ends before the work begins."""
-        names = ", ".join(_quoted(name) for name in [self._key, *self._context, *self._columns])
-        key = _quoted(self._key)
+        names = ", ".join(self._column(name) for name in [self._key, *self._context, *self._columns])
+        key = self._column(self._key)
         after = "" if position is None else f"WHERE {key} > {self._mark} "
         query = f"SELECT {names} FROM {self._table} {after}ORDER BY {key} LIMIT {int(self._batch)}"
         return self._query(query, () if position is None else (position,))
@@ -303,11 +305,11 @@ class Reencryption:
 
     def _prepare(self) -> None:
         self._execute(f"CREATE TABLE IF NOT EXISTS {self._states} (job VARCHAR(2000) PRIMARY KEY, state TEXT NOT NULL)")
-        key = _quoted(self._key)
+        key, name = self._column(self._key), f"column {_quoted(self._key)} of {self._table}"
         if self._query(f"SELECT 1 FROM {self._table} WHERE {key} IS NULL LIMIT 1"):
-            raise argument_error(f"column {key} of {self._table} holds NULL; name a key column without")
+            raise argument_error(f"{name} holds NULL; name a key column without")
         if self._query(f"SELECT 1 FROM {self._table} GROUP BY {key} HAVING count(*) > 1 LIMIT 1"):
-            raise argument_error(f"column {key} of {self._table} holds values twice; name a key column that is unique")
+            raise argument_error(f"{name} holds values twice; name a key column that is unique")
 
     def _load(self) -> _State:
         found = self._query(f"SELECT state FROM {self._states} WHERE job = {self._mark}", (self._name,))
@@ -327,6 +329,10 @@ class Reencryption:
     def _save(self, state: _State) -> None:
         update = f"UPDATE {self._states} SET state = {self._mark} WHERE job = {self._mark}"
         self._execute(update, (state.dump(), self._name))
+
+    def _column(self, name: str) -> str:
+        """SQLite takes a quoted name without its table, where there is no such column, for a text."""
+        return f"{self._table}.{_quoted(name)}"
 
     def _query(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         cursor = self._connection.cursor()
@@ -418,3 +424,9 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+if __name__ == "__main__":
+    from ._reencrypt_command import main
+
+    sys.exit(main())
