@@ -161,7 +161,9 @@ impl<'a> Loader<'a> {
         let named = ADVISED_AGAINST.iter().find(|(_, names)| names.contains(&word.as_str()));
         let why = match (word.as_str(), named) {
             ("AES256" | "AES256GCM", _) => return Ok(()),
-            ("AES128" | "AES192", _) => "shorter keys of AES are not made or used".to_owned(),
+            ("AES128" | "AES192", _) => {
+                "shorter keys of AES are not made or used, and no setting allows them".to_owned()
+            }
             (_, Some((name, _))) => format!("{name} is advised against for data at rest"),
             _ => format!("{:?} is not an algorithm that is used here", algorithm.get_ref()),
         };

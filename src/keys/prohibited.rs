@@ -75,8 +75,8 @@ fn kind_fault(found: &Found) -> Option<Error> {
         return None;
     }
     let message = format!(
-        "key {} on the key server is of algorithm {} with {} bits, and only AES with 256 bits is used; create a key \
-         under another name",
+        "key {} on the key server is of algorithm {} with {} bits, and only AES with 256 bits is used, \
+         whatever the configuration says; create a key under another name",
         found.id,
         found.algorithm.map_or("unknown".into(), |algorithm| algorithm.to_string()),
         found.length_bits.map_or("unknown".into(), |bits| bits.to_string())

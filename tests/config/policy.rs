@@ -62,7 +62,7 @@ fn an_algorithm_that_is_advised_against_is_refused_by_its_name_under_every_polic
             ("Twofish", "Twofish is advised against"),
             ("BLOWFISH", "Blowfish is advised against"),
             ("homomorphic", "homomorphic encryption is advised against"),
-            ("AES-128", "shorter keys"),
+            ("AES-128", "shorter keys of AES are not made or used, and no setting allows them"),
             ("rot13", "\"rot13\" is not an algorithm"),
         ] {
             site.refused(&text(policy, name))
