@@ -336,6 +336,9 @@ fn a_deactivated_kek_protects_no_more_and_its_spaces_go_on() {
     let file = place(&servers, "orders.dek");
     let key = create(&client, "orders", &file);
     let message = encrypt(&key, b"value").unwrap();
+    let refusal = client.revoke_kek(&id("master/1"), Revocation::Superseded).unwrap_err();
+    assert!(refusal.code() == Code::KeyReferenced && refusal.message().contains("orders.dek"), "{refusal}");
+    client.remove_kek_reference(&id("master/1"), &format!("protected DEK in {}", file.display())).unwrap();
     client.revoke_kek(&id("master/1"), Revocation::Superseded).unwrap();
     let error = client.create_space("new", "master", &place(&servers, "new.dek"), Original::Destroy).err().unwrap();
     assert_eq!(error.code(), Code::KeyNotFound, "{error}");

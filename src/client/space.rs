@@ -47,10 +47,30 @@ impl Client {
 
     /// Ends the time of a KEK's version: it protects no key of a data space any more. Blocks.
     ///
-    /// Spaces under a deactivated one go on, and can be unlocked where the key server decrypts with it; those under a
-    /// compromised one stop within `ttl`. Errors: as [`Client::rotate_kek`], `KeyState`.
+    /// Some key servers unlock nothing with a deactivated KEK, so it is not deactivated while the protected DEK in any file is
+    /// known to be under it: [`Client::rewrap_space`] those first. Spaces under a compromised one stop within `ttl`. Errors:
+    /// as [`Client::rotate_kek`], `KeyState`, `KeyReferenced`.
     pub fn revoke_kek(&self, id: &KeyId, why: Revocation) -> Result<()> {
         self.logged()?.keys.revoke_kek(id, why)
+    }
+
+    /// Destroys a KEK's version for good, the second step after [`Client::revoke_kek`]: what is under it can never be unlocked
+    /// again, and so neither its data. Blocks.
+    ///
+    /// Errors: as [`Client::rotate_kek`]; `KeyState` while it is active; `KeyReferenced` while the protected DEK in any file is
+    /// known to be under it.
+    pub fn destroy_kek(&self, id: &KeyId) -> Result<()> {
+        self.logged()?.keys.destroy_kek(id)
+    }
+
+    /// As [`Client::add_reference`], for a KEK. Creating and rewrapping a space does so with its file. Blocks.
+    pub fn add_kek_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        self.logged()?.keys.add_kek_reference(id, what)
+    }
+
+    /// As [`Client::remove_reference`], for a KEK. Blocks.
+    pub fn remove_kek_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        self.logged()?.keys.remove_kek_reference(id, what)
     }
 
     /// Every version of a KEK as the key servers name it: `kek-gcm:NAME`, or `kek-cbc:NAME` and `kek-mac:NAME`. Blocks.

@@ -93,6 +93,12 @@ impl Ledger {
         self.up_to_date().references.get(id).map(|what| what.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// The versions that `what` is known to need.
+    pub fn needed_by(&self, what: &str) -> Vec<KeyId> {
+        let known = self.up_to_date();
+        known.references.iter().filter(|(_, known)| known.contains(what)).map(|(id, _)| id.clone()).collect()
+    }
+
     /// Remembers that `what` needs this version. Errors: `InvalidArgument`, `System` if it cannot be written.
     pub fn refer(&self, id: &KeyId, what: &str) -> Result<()> {
         check_reference(what)?;

@@ -9,6 +9,9 @@ use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Activate, Deadline, Destroy, Revocation, Revoke, State};
 
+/// The states from which a version is destroyed.
+const DESTRUCTIBLE: [State; 3] = [State::PreActive, State::Deactivated, State::Compromised];
+
 impl Keys {
     /// Makes a new version of `name`; what is encrypted from now on uses it. Blocks.
     ///
@@ -66,11 +69,15 @@ impl Keys {
             return Err(referenced(id, &needed));
         }
         let deadline = self.cluster.deadline();
-        let from = [State::PreActive, State::Deactivated, State::Compromised];
-        match self.to_change(id, State::Destroyed, &from, deadline)? {
+        match self.to_change(id, State::Destroyed, &DESTRUCTIBLE, deadline)? {
             Some(found) => self.carry_out(&Destroy { id: &found.identifier }, &found, State::Destroyed, deadline),
             None => Ok(()),
         }
+    }
+
+    /// Fails for a version in a state that does not let it be destroyed.
+    pub(super) fn check_destructible(&self, id: &KeyId, deadline: Deadline) -> Result<()> {
+        self.to_change(id, State::Destroyed, &DESTRUCTIBLE, deadline).map(drop)
     }
 
     /// What is known to need a version.

@@ -65,6 +65,9 @@ pub enum Command {
     },
     /// Remember that something needs a version, which is then not destroyed (kept in the file of keys.state)
     Need {
+        /// A key encryption key; the files of `keystead space create` and `rewrap` are remembered without it
+        #[arg(long)]
+        kek: bool,
         /// Name and version, for example customer-42/3
         #[arg(value_name = "NAME/VERSION")]
         id: String,
@@ -77,6 +80,9 @@ pub enum Command {
     },
     /// Destroy a revoked version for good: what it encrypted can never be read again
     Destroy {
+        /// A key encryption key: what is under it can never be unlocked again
+        #[arg(long)]
+        kek: bool,
         /// Name and version, for example customer-42/3
         #[arg(value_name = "NAME/VERSION")]
         id: String,
@@ -114,7 +120,7 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
         Command::Register { id } => created(client.register(&id)?, json),
         Command::Name { id } => name(&client.key_name(&id)?, json),
         Command::List => list(&client.survey_keys()?, json),
-        Command::Show { kek: true, name } => table(&client.show_kek(&name)?, json),
+        Command::Show { kek: true, name } => show(&client.show_kek(&name)?, json),
         Command::Show { kek: false, name } => show(&client.show_key(&name)?, json),
         Command::Rotate { kek: true, name } => {
             let KekInfo { name, version, rung } = client.rotate_kek(&name)?;
@@ -139,21 +145,28 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
             let state = if matches!(reason, Reason::Compromised) { "compromised" } else { "deactivated" };
             done(&id, &format!("{id} is {state}"), state, json)
         }
-        Command::Need { id, by, no_more: false } => {
+        Command::Need { kek, id, by, no_more } => need(client, kek, &KeyId::parse(&id)?, &by, no_more, json),
+        Command::Destroy { kek, id, unreadable_for_ever: _ } => {
             let id = KeyId::parse(&id)?;
-            client.add_reference(&id, &by)?;
-            done(&id, &format!("{id} is needed by {by}"), "needed", json)
-        }
-        Command::Need { id, by, no_more: true } => {
-            let id = KeyId::parse(&id)?;
-            client.remove_reference(&id, &by)?;
-            done(&id, &format!("{id} is not needed by {by} any more"), "not needed", json)
-        }
-        Command::Destroy { id, unreadable_for_ever: _ } => {
-            let id = KeyId::parse(&id)?;
-            client.destroy_key(&id)?;
+            match kek {
+                true => client.destroy_kek(&id)?,
+                false => client.destroy_key(&id)?,
+            }
             done(&id, &format!("{id} is destroyed"), "destroyed", json)
         }
+    }
+}
+
+fn need(client: &Client, is_kek: bool, id: &KeyId, by: &str, no_more: bool, json: bool) -> Result<()> {
+    match (is_kek, no_more) {
+        (true, false) => client.add_kek_reference(id, by)?,
+        (true, true) => client.remove_kek_reference(id, by)?,
+        (false, false) => client.add_reference(id, by)?,
+        (false, true) => client.remove_reference(id, by)?,
+    }
+    match no_more {
+        true => done(id, &format!("{id} is not needed by {by} any more"), "not needed", json),
+        false => done(id, &format!("{id} is needed by {by}"), "needed", json),
     }
 }
 

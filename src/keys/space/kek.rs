@@ -13,14 +13,14 @@ use crate::error::{Code, Error, Result};
 use crate::keys::create::Creation;
 use crate::keys::lookup::Found;
 use crate::keys::{Keys, check_name};
-use crate::kmip::{self, Create, Deadline, Exposure, Revocation, State, Usage};
+use crate::kmip::{self, Create, Deadline, Exposure, State, Usage};
 
 /// What the Names of the objects of data spaces begin with. The last is that of a DEK, while its key manager has it.
 pub(in crate::keys) const ROLES: [&str; 4] = ["kek-gcm", "kek-cbc", "kek-mac", "space"];
-const MAC: &str = ROLES[2];
+pub(super) const MAC: &str = ROLES[2];
 
 /// The better one first.
-const RUNGS: [Rung; 2] = [Rung::Gcm, Rung::CbcHmac];
+pub(super) const RUNGS: [Rung; 2] = [Rung::Gcm, Rung::CbcHmac];
 
 /// A key encryption key, as it was found on the key servers.
 #[derive(Clone, Debug)]
@@ -98,22 +98,6 @@ impl Keys {
             _ => self.create_or_find(&object, deadline)?.0,
         };
         self.with_mac_key(name, rung, found, deadline)
-    }
-
-    /// Ends the time of a KEK's version: no DEK is protected under it any more. Blocks.
-    ///
-    /// Spaces under it go on, and can be unlocked where the server decrypts with such a key, unless it is compromised.
-    pub fn revoke_kek(&self, id: &KeyId, why: Revocation) -> Result<()> {
-        let deadline = self.cluster.deadline();
-        for rung in RUNGS {
-            let object = KeyId { name: object_name(role(rung), &id.name), version: id.version };
-            match self.find_version(&object, deadline) {
-                Ok(_) => return self.revoke(&object, why),
-                Err(error) if error.code() == Code::KeyNotFound => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(no_kek(&id.to_string()))
     }
 
     /// Every version of a KEK, of either rung, with its HMAC keys. Blocks.
@@ -250,7 +234,7 @@ pub(super) fn subject_of(found: &Found) -> Subject<'_> {
     Subject { name: &found.id.name, version: Some(found.id.version) }
 }
 
-fn no_kek(name: &str) -> Error {
+pub(super) fn no_kek(name: &str) -> Error {
     let message = format!(
         "no key server has an active key encryption key named {name:?}; create it with `keystead key create --kek {name}`"
     );

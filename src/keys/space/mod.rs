@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub(super) mod kek;
+mod need;
 mod open;
 mod store;
 mod wrap;
@@ -83,6 +84,7 @@ impl Keys {
         self.tell_protected(&protected);
         let draft = Draft::of_new(file, &protected.encode())?;
         let unlocked = self.prove(&draft, &protected, &material, &kek, deadline)?;
+        self.note_kek(&protected.header, file)?;
         draft.publish()?;
         self.tell_file(catalogue::SPACE_STORED, &dek.id, file);
         drop(material);
@@ -113,6 +115,8 @@ impl Keys {
         let space = old.header.space.clone();
         let (from, to) = (old.header.kek.clone(), newest.id.clone());
         if (old.header.rung, &from) == (newest.rung, &to) {
+            self.note_kek(&old.header, file)?;
+            self.forget_other_keks(&old.header, file);
             return Ok(Rewrapped { space, from, to, is_changed: false });
         }
         if old.header.rung == Rung::Gcm && newest.rung == Rung::CbcHmac {
@@ -124,7 +128,9 @@ impl Keys {
         self.tell_protected(&protected);
         let draft = Draft::of_existing(file, &protected.encode())?;
         self.prove(&draft, &protected, &material, &newest, deadline)?;
+        self.note_kek(&protected.header, file)?;
         draft.replace()?;
+        self.forget_other_keks(&protected.header, file);
         self.tell_file(catalogue::SPACE_STORED, &space, file);
         drop(material);
         self.tell_space(catalogue::SPACE_DEK_ERASED, &space, &[]);
@@ -153,6 +159,7 @@ impl Keys {
             return Err(Error::new(Code::InvalidArgument, message).in_file(file));
         }
         let (kek, material) = self.unlock_dek(&protected, deadline)?;
+        self.note_kek(&protected.header, file)?;
         let left = match self.find_version(&protected.header.space, deadline) {
             Ok(found) => Some(found).filter(|found| found.state == State::PreActive),
             Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => None,

@@ -1,0 +1,123 @@
+//! The end of a KEK, and what keeps it from ending: the protected DEKs that are known to be under it.
+//!
+//! They are remembered by their files, in the ledger of the keys. A file that was moved or copied by hand is another one.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+
+use super::kek::{MAC, RUNGS, kek_object, no_kek, object_name};
+use crate::envelope::KeyId;
+use crate::envelope::protected::Header;
+use crate::error::{Code, Error, Result};
+use crate::keys::Keys;
+use crate::keys::lookup::Found;
+use crate::kmip::{Deadline, Revocation, State};
+
+/// What the ledger takes, in bytes.
+const LONGEST: usize = 256;
+
+impl Keys {
+    /// Ends the time of a KEK's version: no DEK is protected under it any more. Blocks.
+    ///
+    /// Not while a protected DEK is known to be under it, as some key servers decrypt with none but an active key; unless it
+    /// is compromised. Spaces under a compromised one are not unlocked any more.
+    pub fn revoke_kek(&self, id: &KeyId, why: Revocation) -> Result<()> {
+        let object = self.kek_object_of(id, self.cluster.deadline())?.id;
+        if why != Revocation::KeyCompromise {
+            self.check_unneeded(id, &object, "deactivated")?;
+        }
+        self.revoke(&object, why)
+    }
+
+    /// Destroys a KEK's version for good, with its HMAC key: what is under it can never be unlocked again. Blocks.
+    ///
+    /// Refused while it is active, so that it takes two steps, and while a protected DEK is known to be under it.
+    pub fn destroy_kek(&self, id: &KeyId) -> Result<()> {
+        let deadline = self.cluster.deadline();
+        let object = self.kek_object_of(id, deadline)?.id;
+        self.check_unneeded(id, &object, "destroyed")?;
+        // Before its HMAC key is touched; and that goes first, so that one who was interrupted finds the KEK again.
+        self.check_destructible(&object, deadline)?;
+        let mac = KeyId { name: object_name(MAC, &id.name), version: id.version };
+        if object.name == object_name("kek-cbc", &id.name) {
+            self.destroy_mac_key(&mac, deadline)?;
+        }
+        self.destroy(&object)
+    }
+
+    /// Remembers that `what` needs a KEK's version. Blocks.
+    pub fn add_kek_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        let object = self.kek_object_of(id, self.cluster.deadline())?.id;
+        self.add_reference(&object, what)
+    }
+
+    /// Forgets that `what` needs a KEK's version. Blocks.
+    pub fn remove_kek_reference(&self, id: &KeyId, what: &str) -> Result<()> {
+        let object = self.kek_object_of(id, self.cluster.deadline())?.id;
+        self.remove_reference(&object, what)
+    }
+
+    /// Remembers under which KEK the protected DEK in a file is, before it is there.
+    pub(super) fn note_kek(&self, header: &Header, file: &Path) -> Result<()> {
+        self.ledger.refer(&kek_object(&header.kek, header.rung), &described(header, file))
+    }
+
+    /// Forgets the KEKs under which the protected DEK in a file was before. One that cannot be forgotten is kept too long,
+    /// which loses nothing.
+    pub(super) fn forget_other_keks(&self, header: &Header, file: &Path) {
+        let (object, what) = (kek_object(&header.kek, header.rung), described(header, file));
+        for other in self.ledger.needed_by(&what).iter().filter(|other| **other != object) {
+            let _kept = self.ledger.release(other, &what);
+        }
+    }
+
+    fn kek_object_of(&self, id: &KeyId, deadline: Deadline) -> Result<Found> {
+        for rung in RUNGS {
+            match self.find_version(&kek_object(id, rung), deadline) {
+                Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => {}
+                outcome => return outcome,
+            }
+        }
+        Err(no_kek(&id.to_string()))
+    }
+
+    fn check_unneeded(&self, id: &KeyId, object: &KeyId, become_what: &str) -> Result<()> {
+        let needed = self.references(object);
+        if needed.is_empty() {
+            return Ok(());
+        }
+        let message = format!(
+            "key encryption key {id} is not {become_what}, because it is needed by: {}; `keystead space rewrap` what is under \
+             it, and of what is gone say so: `keystead key need --kek {id} --by … --no-more`",
+            needed.join("; ")
+        );
+        Err(Error::new(Code::KeyReferenced, message))
+    }
+
+    fn destroy_mac_key(&self, mac: &KeyId, deadline: Deadline) -> Result<()> {
+        match self.find_version(mac, deadline) {
+            Ok(found) if found.state == State::Active => self.revoke(mac, Revocation::CessationOfOperation)?,
+            Ok(_) => {}
+            Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.destroy(mac)
+    }
+}
+
+/// A protected DEK as the ledger names it: by its file, or where its path is no short line, by its space.
+fn described(header: &Header, file: &Path) -> String {
+    let what = format!("protected DEK in {}", place(file).display());
+    let is_taken = what.len() <= LONGEST && !what.chars().any(char::is_control);
+    if is_taken { what } else { format!("protected DEK of {}", header.space) }
+}
+
+/// Where a file lies or will lie, whatever links lead there.
+fn place(file: &Path) -> PathBuf {
+    let in_folder = || {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        folder.canonicalize().map(|folder| folder.join(file.file_name().unwrap_or_default()))
+    };
+    file.canonicalize().or_else(|_| in_folder()).unwrap_or_else(|_| file.to_owned())
+}

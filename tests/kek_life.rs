@@ -1,0 +1,133 @@
+//! The end of a key encryption key, which is the end of every data space under it: in steps, and not by mistake.
+
+#[path = "common/keyservers.rs"]
+mod keyservers;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use keyservers::{KeyServers, Kind, pinned_version};
+use keystead::{Client, Code};
+
+/// A configuration in one version of KMIP, with a file that remembers what needs a key.
+fn configuration(servers: &KeyServers, version: &str) -> PathBuf {
+    let text = std::fs::read_to_string(&servers.config).unwrap();
+    let unpinned = text.lines().filter(|line| !line.starts_with("kmip_version"));
+    let text: String = unpinned.map(|line| format!("{line}\n")).collect();
+    let pinned = text.replace("[[server]]\n", &format!("[[server]]\nkmip_version = \"{version}\"\n"));
+    let path = servers.dir.join(format!("kmip-{version}.conf"));
+    std::fs::write(&path, format!("{pinned}\n[keys]\nstate = \"keys-{version}.state\"\n")).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+/// One for each way to protect a DEK.
+fn versions() -> Vec<String> {
+    match pinned_version() {
+        Some(version) => [version].into_iter().filter(|version| !["1.0", "1.1"].contains(&version.as_str())).collect(),
+        None => ["1.4", "1.2"].map(String::from).to_vec(),
+    }
+}
+
+fn run(config: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_keystead")).arg("--config").arg(config).args(words).output().unwrap()
+}
+
+fn succeed(config: &Path, words: &[&str]) -> String {
+    let output = run(config, words);
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fail(config: &Path, words: &[&str]) -> String {
+    let output = run(config, words);
+    assert_eq!(output.status.code(), Some(1), "{words:?}: {output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+fn destroy(id: &str) -> [&str; 5] {
+    ["key", "destroy", "--kek", "--unreadable-for-ever", id]
+}
+
+fn revoke(id: &str) -> [&str; 6] {
+    ["key", "revoke", "--kek", "--reason", "superseded", id]
+}
+
+/// The states of the objects of a version of a KEK; a server may have forgotten those that are destroyed.
+fn states(config: &Path, name: &str, version: u32) -> Vec<String> {
+    let client = Client::open(config).unwrap();
+    let shown = client.show_kek(name).unwrap_or_default();
+    shown.into_iter().filter(|object| object.version == version).map(|object| object.state).collect()
+}
+
+#[test]
+fn a_kek_ends_in_two_steps_and_never_while_a_protected_dek_is_known_to_be_under_it() {
+    // PyKMIP unlocks nothing with a deactivated KEK.
+    let servers = KeyServers::start(1);
+    for version in versions() {
+        let config = configuration(&servers, &version);
+        let kek = format!("master-{}", version.replace('.', "-"));
+        let (first, file) = (format!("{kek}/1"), servers.dir.join(format!("orders-{version}.dek")));
+        let place = file.to_str().unwrap();
+        succeed(&config, &["key", "create", "--kek", &kek]);
+        succeed(&config, &["space", "create", "--kek", &kek, "--name", "orders", place]);
+        // Each command is a process, and knows what others did.
+        for words in [&revoke(&first)[..], &destroy(&first)] {
+            let refusal = fail(&config, words);
+            assert!(refusal.contains(&format!("needed by: protected DEK in {place};")), "{refusal}");
+        }
+        assert!(
+            succeed(&config, &["key", "show", "--kek", &kek])
+                .contains(&format!("is needed by protected DEK in {place}"))
+        );
+
+        succeed(&config, &["key", "rotate", "--kek", &kek]);
+        assert!(fail(&config, &revoke(&first)).contains("rewrap"));
+        succeed(&config, &["space", "rewrap", "--kek", &kek, place]);
+        assert!(fail(&config, &destroy(&first)).contains("active"), "it takes two steps");
+        assert!(states(&config, &kek, 1).iter().all(|state| state == "active"), "nothing was touched");
+        succeed(&config, &revoke(&first));
+        succeed(&config, &destroy(&first));
+        assert!(states(&config, &kek, 1).iter().all(|state| state == "destroyed"), "{:?}", states(&config, &kek, 1));
+
+        // What is under the other version lives on.
+        let client = Client::open(&config).unwrap();
+        client.unlock_space(&std::fs::read(&file).unwrap(), "orders").unwrap();
+        let again = fail(&config, &destroy(&format!("{kek}/2")));
+        assert!(again.contains("needed by"), "{again}");
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_keeps_its_kek_until_somebody_says_so() {
+    let Some(version) = versions().into_iter().next() else { return };
+    let servers = KeyServers::start_kind(if Kind::Go.is_there() { Kind::Go } else { Kind::PyKmip }, 1);
+    let config = configuration(&servers, &version);
+    let file = servers.dir.join("orders.dek");
+    let place = file.to_str().unwrap();
+    succeed(&config, &["key", "create", "--kek", "master"]);
+    succeed(&config, &["space", "create", "--kek", "master", place]);
+    // By another name of the file it is the same one.
+    let link = servers.dir.join("link.dek");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    succeed(&config, &["space", "rewrap", "--kek", "master", link.to_str().unwrap()]);
+    let client = Client::open(&config).unwrap();
+    let needed = client.show_kek("master").unwrap().swap_remove(0).needed_by;
+    assert_eq!(needed, [format!("protected DEK in {place}")]);
+
+    std::fs::remove_file(&file).unwrap();
+    assert!(fail(&config, &revoke("master/1")).contains("--no-more"));
+    succeed(&config, &["key", "need", "--kek", "master/1", "--by", "the backup of May"]);
+    succeed(&config, &["key", "need", "--kek", "master/1", "--by", &needed[0], "--no-more"]);
+    let refusal = fail(&config, &revoke("master/1"));
+    assert!(refusal.contains("the backup of May") && !refusal.contains(place), "{refusal}");
+    // One that others may know ends at once; its data is to be saved first all the same.
+    succeed(&config, &["key", "revoke", "--kek", "--reason", "compromised", "master/1"]);
+    assert!(fail(&config, &destroy("master/1")).contains("the backup of May"));
+    succeed(&config, &["key", "need", "--kek", "master/1", "--by", "the backup of May", "--no-more"]);
+    succeed(&config, &destroy("master/1"));
+    let gone = client
+        .revoke_kek(&keystead::envelope::KeyId::parse("nobody/1").unwrap(), keystead::client::Revocation::Superseded);
+    assert_eq!(gone.unwrap_err().code(), Code::KeyNotFound);
+}
