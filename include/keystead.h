@@ -211,6 +211,24 @@
 // The log or the audit trail could not be written, and the configuration refuses unlogged work.
 #define KEYSTEAD_E_LOG_FAILED 904
 
+// Severities of records, which are those of syslog: the lower, the graver.
+#define KEYSTEAD_SEVERITY_ALERT 1
+
+// An operation failed for good.
+#define KEYSTEAD_SEVERITY_ERROR 3
+
+// An operation failed, or something is to be done.
+#define KEYSTEAD_SEVERITY_WARNING 4
+
+// A change of configuration or operation.
+#define KEYSTEAD_SEVERITY_NOTICE 5
+
+// An operation that succeeded.
+#define KEYSTEAD_SEVERITY_INFO 6
+
+// What only the level debug shows.
+#define KEYSTEAD_SEVERITY_DEBUG 7
+
 // The version may be in other hands. It becomes compromised, and neither encrypts nor decrypts.
 #define KEYSTEAD_REVOCATION_KEY_COMPROMISE 2
 
@@ -257,6 +275,24 @@ typedef struct keystead_key keystead_key;
 // Codes come in blocks: 1xx arguments and handles, 2xx configuration, 3xx network and TLS, 4xx the key
 // server's answer, 5xx cryptography and key state, 9xx internal. Codes are appended, never reused.
 typedef int32_t keystead_status;
+
+// Takes one record of the log: its severity (KEYSTEAD_SEVERITY_*; a caller must be prepared for others), its event
+// (docs/EVENTS.md), and the record itself, record[0..record_len], as one line without line end. A NUL follows both
+// texts. They are valid until the function returns.
+//
+// It is called by one thread of the library, one record after the other, in the order of their serials; never in a
+// forked child. It may call any function of this library, also keystead_client_close() and _free() on its client; a
+// call that is recorded makes a further record. It may take its time: no call of the application waits for it. 8192
+// records wait for it at most; what finds no room is counted, and the record log.lost tells how many it were. It must
+// return: no exception and no longjmp may leave it.
+typedef void (*keystead_on_record)(void *user_data,
+                                   int32_t severity,
+                                   const char *event,
+                                   const char *record,
+                                   size_t record_len);
+
+// Takes back what was given as user_data: nothing of the library uses it any more. Called once, by any thread.
+typedef void (*keystead_on_release)(void *user_data);
 
 // Why a version of a key is revoked: one of KEYSTEAD_REVOCATION_*.
 typedef int32_t keystead_revocation;
@@ -314,9 +350,26 @@ keystead_status keystead_client_open(const char *config_path,
                                      keystead_client **out_client,
                                      keystead_error **err);
 
+// As keystead_client_open(), and hands every record of the log to on_record, at the level and in the format of the
+// configuration. This is beside the configuration's target: the records for on_record are a chain of their own, as
+// docs/LOG.md describes it. A warning of the levels verbose and debug goes there and not to standard error, and so
+// does what the library has to say of itself (the event library.diagnostic). At level none nothing does.
+//
+// on_release, unless it is NULL, is called once with user_data: when on_record was called for the last time and
+// user_data may be freed, also if this call fails. keystead_client_close() waits a second at most for on_record to
+// take what is left; then no further call begins.
+//
+// Returns what keystead_client_open() returns; INVALID_ARGUMENT also if on_record is NULL.
+keystead_status keystead_client_open_with(const char *config_path,
+                                          keystead_on_record on_record,
+                                          keystead_on_release on_release,
+                                          void *user_data,
+                                          keystead_client **out_client,
+                                          keystead_error **err);
+
 // Closes a client: wipes its keys, ends its connections, writes its last record. Every later call on it, and
 // every use of a key that came from it, says KEYSTEAD_E_CLOSED. Closing again does nothing. The client is still
-// to be freed. Blocks on files only.
+// to be freed. Blocks on files only, and a second at most on an on_record that is slow.
 //
 // Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if records could not be written and the configuration
 // refuses unlogged work (the client is closed all the same); INTERNAL.

@@ -28,7 +28,7 @@ use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Key, Original, Rewrapped};
 use crate::keys::{Found, Keys, Listing, Withheld};
 pub use crate::kmip::Revocation;
-use crate::log::{Log, Severity, catalogue};
+use crate::log::{Log, OnRecord, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
 pub use doctor::{Check, Verdict};
@@ -69,12 +69,21 @@ impl Client {
     /// Errors: `ConfigInvalid`, `ConfigUnreadable`, `FileExposed`, `CertificateInvalid`, `AlgorithmRefused`, `PolicyRefused`,
     /// `MountRefused`, `OwnerSignsOn`, `CertificateShared`, `System`.
     pub fn open(path: &Path) -> Result<Client> {
+        Client::open_with(path, None)
+    }
+
+    /// As [`Client::open`]; `on_record` is handed every record at the level and in the format of the configuration, beside
+    /// its target, in a chain of its own. It is called by a thread of the log, one record after the other. While it takes
+    /// its time the application works on; what finds no room to wait is counted and told later.
+    ///
+    /// It may use this client. What it does there is recorded in turn.
+    pub fn open_with(path: &Path, on_record: Option<OnRecord>) -> Result<Client> {
         // Before the load: a certificate that ends in between is told twice rather than never.
         let since = config::now();
         let watch = Watch::default();
         let (config, mut findings) = config::load_watched(path, &watch)?;
         findings.extend(config.check_owner()?);
-        let log = Arc::new(Log::open(&config.log, &config.client_name)?);
+        let log = Arc::new(Log::open_with(&config.log, &config.client_name, on_record)?);
         let audit = config.audit.as_ref().map(AuditTrail::open_as).transpose()?.map(Arc::new);
         let journal = Journal { log, audit };
         let version_ttl = config.cache.version_ttl;
@@ -354,8 +363,8 @@ impl Client {
         })
     }
 
-    /// Wipes every key, closes the connections and writes the last record, for which a slow collector is given a
-    /// second. Every later call on the client or a key of it says `Closed`; closing twice is no error.
+    /// Wipes every key, closes the connections and writes the last record, for which a slow collector, or the application's
+    /// function, is given a second. Every later call on the client or a key of it says `Closed`; closing twice is no error.
     ///
     /// Errors: `Forked`; `LogFailed` if records could not be written and the configuration refuses unlogged work. The
     /// client is closed all the same.
@@ -366,6 +375,7 @@ impl Client {
         if self.parts.release() {
             self.parts.journal.event(catalogue::CLIENT_STOP, Severity::Notice, &[]);
             self.parts.journal.flush(LAST_WORDS);
+            self.parts.journal.log.end_host(LAST_WORDS);
             return self.parts.journal.check();
         }
         Ok(())

@@ -7,7 +7,7 @@ fn the_committed_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     let mut generated = Vec::new();
-    ["status", "error", "bytes", "client", "space", "lifecycle", "key", "message", "stream", "batch"]
+    ["status", "error", "bytes", "record", "client", "space", "lifecycle", "key", "message", "stream", "batch"]
         .iter()
         .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
             builder.with_src(root.join(format!("src/ffi/{file}.rs")))

@@ -1,6 +1,6 @@
 //! The client over the C ABI.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 
 use super::arguments::{Input, Output, path, text};
 use super::bytes::{Terminated, keystead_bytes};
@@ -8,6 +8,7 @@ use super::entry::{finish, finish_handle, on_handle, on_nothing, transform};
 use super::error::keystead_error;
 use super::handle::{Handle, Opaque};
 use super::key::keystead_key;
+use super::record::{Listener, keystead_on_record, keystead_on_release};
 use super::status::keystead_status;
 use crate::client::{Client, View};
 
@@ -45,9 +46,37 @@ pub unsafe extern "C" fn keystead_client_open(
     }
 }
 
+/// As keystead_client_open(), and hands every record of the log to on_record, at the level and in the format of the
+/// configuration. This is beside the configuration's target: the records for on_record are a chain of their own, as
+/// docs/LOG.md describes it. A warning of the levels verbose and debug goes there and not to standard error, and so
+/// does what the library has to say of itself (the event library.diagnostic). At level none nothing does.
+///
+/// on_release, unless it is NULL, is called once with user_data: when on_record was called for the last time and
+/// user_data may be freed, also if this call fails. keystead_client_close() waits a second at most for on_record to
+/// take what is left; then no further call begins.
+///
+/// Returns what keystead_client_open() returns; INVALID_ARGUMENT also if on_record is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_open_with(
+    config_path: *const c_char,
+    on_record: keystead_on_record,
+    on_release: keystead_on_release,
+    user_data: *mut c_void,
+    out_client: *mut *mut keystead_client,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let listener = Listener { on_record, on_release, user_data };
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish_handle(("out_client", out_client), err, move || {
+            on_nothing(move || Client::open_with(path("config_path", config_path)?, Some(listener.into_function()?)))
+        })
+    }
+}
+
 /// Closes a client: wipes its keys, ends its connections, writes its last record. Every later call on it, and
 /// every use of a key that came from it, says KEYSTEAD_E_CLOSED. Closing again does nothing. The client is still
-/// to be freed. Blocks on files only.
+/// to be freed. Blocks on files only, and a second at most on an on_record that is slow.
 ///
 /// Returns KEYSTEAD_OK; INVALID_HANDLE; FORKED; LOG_FAILED if records could not be written and the configuration
 /// refuses unlogged work (the client is closed all the same); INTERNAL.

@@ -21,6 +21,7 @@ pub mod error;
 pub mod key;
 pub mod lifecycle;
 pub mod message;
+pub mod record;
 pub mod space;
 pub mod status;
 pub mod stream;

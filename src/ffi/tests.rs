@@ -321,6 +321,7 @@ fn null_is_safe_everywhere() {
         let (mut client, mut key, mut bytes, mut size) = (null_mut(), null_mut(), null_mut(), 1);
         assert_eq!(keystead_client_open(null(), null_mut(), null_mut()), argument);
         assert_eq!(keystead_client_open(null(), &raw mut client, null_mut()), argument);
+        assert_eq!(keystead_client_open_with(null(), None, None, null_mut(), &raw mut client, null_mut()), argument);
         assert_eq!(keystead_client_close(null(), null_mut()), handle);
         assert_eq!(keystead_client_key(null(), null(), null_mut(), null_mut()), argument);
         assert_eq!(keystead_client_key(null(), null(), &raw mut key, null_mut()), handle);

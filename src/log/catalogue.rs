@@ -111,6 +111,9 @@ events! {
         "KMIP Revoke: a key was deactivated, or said to be compromised.";
     KMIP_RNG_RETRIEVE = "kmip.rng_retrieve", Info, Basic,
         "KMIP RNG Retrieve: random bytes were fetched from a key server.";
+    LIBRARY_DIAGNOSTIC = "library.diagnostic", Warning, Basic,
+        "What the library has to say of itself, to the application's function alone; `message` says it. An error is a fault \
+         to be reported.";
     LOG_CHECKPOINT = "log.checkpoint", Info, Basic,
         "All records before this one are sealed: the auditor's private key shows whether `proof` fits them.";
     LOG_CONTINUED = "log.continued", Warning, Basic,

@@ -159,7 +159,7 @@ impl<F: Form> Writer for ChainedFile<F> {
     }
 
     /// Seals what was written. What cannot be sealed now is sealed with the next checkpoint.
-    fn settle(&mut self) {
+    fn settle(&mut self, _: &Shared) {
         if self.unsettled().is_some() {
             let (paths, form) = (&self.paths, &self.form);
             let _ = self.tail.locked(paths, |tail, state| tail.seal(paths, form, state));

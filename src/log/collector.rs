@@ -1,68 +1,94 @@
-//! Records on their way to a collector: numbered, hashed, and sent until they are.
+//! Records on their way to a collector or the host: numbered, hashed, and sent until they are.
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::io;
 use std::time::Duration;
 
 use super::batch::{self, Batch, Field};
-use super::chain::{Form, Link};
-use super::layout::{Hash, MAX_SERIAL};
-use super::queue::{self, Shared, Writer};
-use super::state::Position;
+use super::live::LiveChain;
+use super::queue::{Shared, Writer};
+use super::seal_file::PERIOD;
 use super::time::Moment;
-use super::transport::Transport;
 use super::view::View;
-use super::{Record, parts, recover};
-use crate::config::{Format, Target, Tls};
+use super::{Record, Severity, catalogue, parts};
+use crate::config::AuditorKey;
 use crate::error::Result;
 
 /// The first and the longest pause before a collector is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// A chain of its own towards one collector.
-pub(super) struct Collector {
-    view: View,
-    transport: Transport,
-    limit: Option<usize>,
-    position: Position,
-    line: String,
+/// Where lines go.
+pub(super) trait Outlet: Send + 'static {
+    /// Whether nothing is sent any more once the log is over.
+    const ENDS_WITH_LOG: bool;
+
+    /// Sends a line, without line end.
+    fn send(&mut self, record: &Record<'_>, line: &str) -> io::Result<()>;
 }
 
-impl Collector {
+/// A chain of its own towards one outlet.
+pub(super) struct Collector<O> {
+    chain: LiveChain,
+    outlet: O,
+    /// The longest line that it takes.
+    limit: Option<usize>,
+}
+
+impl<O: Outlet> Collector<O> {
     /// Waits for no collector.
     ///
-    /// Errors: `System` without random numbers, `CertificateInvalid` for certificates that TLS cannot use.
-    pub fn new(target: Target, tls: Option<&Tls>, format: Format, client: &str) -> Result<Collector> {
-        Ok(Collector {
-            limit: Transport::limit(&target, format),
-            view: View::new(format, client, matches!(target, Target::Syslog(_))),
-            transport: Transport::new(target, tls.map(Tls::rules).transpose()?.map(Arc::new)),
-            position: recover::new_chain(0).map_err(|error| queue::cannot_start(&error))?,
-            line: String::new(),
-        })
+    /// Errors: `System` without random numbers.
+    pub fn new(outlet: O, limit: Option<usize>, view: View, auditor: Option<&AuditorKey>) -> Result<Collector<O>> {
+        Ok(Collector { chain: LiveChain::new(view, auditor)?, outlet, limit })
     }
 
-    /// Sends one line, again and again until it is sent, the log is closed, or it never will be.
-    fn deliver(&mut self, record: &Record<'_>, moment: Moment, shared: &Shared) {
-        let Position { stream, serial, head, .. } = self.position;
-        let link = Link { stream, serial: serial + 1, previous: head.hex() };
-        self.line.clear();
-        let start = self.view.record(record, moment, &link, &mut self.line);
-        let hash = Hash::of(&self.line.as_bytes()[start..]);
-        self.line.push_str(self.view.layout().label());
-        hash.push_hex(&mut self.line);
+    /// Sends a record, in parts where it is too long.
+    fn record(&mut self, event: &'static str, severity: Severity, fields: &[Field<'_>], moment: Moment, to: &Shared) {
+        let length = |fields: &[Field<'_>]| self.chain.length(&batch::record(event, severity, fields), moment);
+        match self.limit {
+            Some(limit) if length(fields) > limit => {
+                for part in parts::split(fields, limit, length) {
+                    self.deliver(&batch::record(event, severity, &part), moment, to);
+                }
+            }
+            _ => {
+                self.deliver(&batch::record(event, severity, fields), moment, to);
+            }
+        }
+    }
+
+    /// Sends what the seal has to say: in one piece, for a part of it proves nothing.
+    fn seal(&mut self, at_once: bool, shared: &Shared) {
+        let Some(notice) = self.chain.due(at_once) else { return };
+        let event = notice.event();
+        let severity = catalogue::find(event).map_or(Severity::Info, |event| event.severity);
+        let fields = notice.fields();
+        if self.deliver(&batch::record(event, severity, &fields), Moment::now(), shared) {
+            self.chain.told();
+        }
+    }
+
+    /// Sends one line, again and again until it is sent, the log is closed, or it never will be. Returns whether it was.
+    fn deliver(&mut self, record: &Record<'_>, moment: Moment, shared: &Shared) -> bool {
+        self.chain.prepare(record, moment);
         let mut pause = PAUSES.0;
         loop {
-            match self.transport.send(&self.line) {
+            if O::ENDS_WITH_LOG && shared.is_over() {
+                shared.lose(1);
+                return false;
+            }
+            match self.outlet.send(record, self.chain.line()) {
                 Ok(()) => {
-                    (self.position.serial, self.position.head) = (link.serial, hash);
-                    return shared.set_failure(None);
+                    self.chain.advance();
+                    shared.set_failure(None);
+                    return true;
                 }
                 Err(error) => {
                     shared.set_failure(Some(error.to_string()));
                     if error.raw_os_error() == Some(libc::EMSGSIZE) || shared.is_over() {
-                        return shared.lose(1);
+                        shared.lose(1);
+                        return false;
                     }
                     shared.rest(pause);
                     pause = (pause * 2).min(PAUSES.1);
@@ -72,25 +98,25 @@ impl Collector {
     }
 }
 
-impl Writer for Collector {
+impl<O: Outlet> Writer for Collector<O> {
     fn write(&mut self, batch: &Batch, shared: &Shared) {
         let mut fields = Vec::new();
         for index in 0..batch.len() {
+            // Before the first record, which a seal precedes, and behind each.
+            self.seal(false, shared);
             let (moment, event, severity) = batch.read(index, &mut fields);
-            let link = Link { stream: self.position.stream, serial: MAX_SERIAL, previous: [b'0'; 64] };
-            let length = |fields: &[Field<'_>]| {
-                let mut line = String::new();
-                self.view.record(&batch::record(event, severity, fields), moment, &link, &mut line);
-                line.len() + self.view.layout().label().len() + 64
-            };
-            match self.limit {
-                Some(limit) if length(&fields) > limit => {
-                    for part in parts::split(&fields, limit, length) {
-                        self.deliver(&batch::record(event, severity, &part), moment, shared);
-                    }
-                }
-                _ => self.deliver(&batch::record(event, severity, &fields), moment, shared),
-            }
+            self.record(event, severity, &fields, moment, shared);
         }
+        self.seal(false, shared);
+    }
+
+    fn settle(&mut self, shared: &Shared) {
+        if self.chain.is_unsealed() {
+            self.seal(true, shared);
+        }
+    }
+
+    fn unsettled(&self) -> Option<Duration> {
+        self.chain.is_unsealed().then_some(PERIOD)
     }
 }

@@ -10,11 +10,14 @@ pub mod catalogue;
 mod cef;
 pub(crate) mod chain;
 mod collector;
+pub mod diagnostics;
 mod header;
+mod host;
 mod key_value;
 pub(crate) mod layout;
 mod leef;
 mod lines;
+mod live;
 mod parts;
 pub(crate) mod place;
 pub(crate) mod queue;
@@ -36,19 +39,23 @@ mod verify;
 mod view;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Durability, OnFailure, Target};
+use crate::config::{Durability, OnFailure, Target, Tls};
 pub use crate::config::{Format, Level};
 use crate::error::{Code, Error, Result};
 pub use anchor::Anchor;
 use chain::{ChainedFile, Keeping};
 use collector::Collector;
+use host::Host;
+pub use host::{OnRecord, Told};
 use queue::{Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
 #[cfg(feature = "auditor")]
 pub use seal_open::AuditorPrivateKey;
 pub use time::{seconds_of, utc};
+use transport::Transport;
 pub use verify::{Options, verify, verify_with};
 use view::View;
 
@@ -100,12 +107,15 @@ pub(crate) const fn patience(durability: Durability) -> Duration {
     }
 }
 
-/// An open log. A thread of its own writes; callers wait for what is kept in a file.
+/// An open log. Threads of its own write; callers wait for what is kept in a file.
 pub struct Log {
-    /// `None` where there is no target.
+    /// `None` where nobody would be told.
     level: Level,
     on_failure: OnFailure,
+    /// To the target of the configuration.
     queue: Option<Queue>,
+    /// To the application itself.
+    host: Option<Arc<Queue>>,
 }
 
 /// A record's place in the log.
@@ -121,12 +131,26 @@ impl Log {
     /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened or no
     /// thread be started. A full disk is no error, and neither is a collector that is away.
     pub fn open(config: &crate::config::Log, client_name: &str) -> Result<Log> {
+        Log::open_with(config, client_name, None)
+    }
+
+    /// As [`Log::open`]; `on_record` is handed every record, in a chain of its own, instead of the warning on standard
+    /// error. It may take its time: what finds the queue full is counted and told later.
+    pub fn open_with(config: &crate::config::Log, client_name: &str, on_record: Option<OnRecord>) -> Result<Log> {
+        let is_wanted = config.level > Level::None;
         let queue = match &config.target {
-            Some(target) if config.level > Level::None => Some(open_queue(config, target, client_name)?),
+            Some(target) if is_wanted => Some(open_queue(config, target, client_name)?),
             _ => None,
         };
-        let level = if queue.is_some() { config.level } else { Level::None };
-        let log = Log { level, on_failure: config.on_failure, queue };
+        let host = match on_record {
+            Some(on_record) if is_wanted => Some(Arc::new(open_host(config, on_record, client_name)?)),
+            _ => None,
+        };
+        let level = if queue.is_some() || host.is_some() { config.level } else { Level::None };
+        let log = Log { level, on_failure: config.on_failure, queue, host };
+        if let Some(host) = &log.host {
+            diagnostics::add(host);
+        }
         if log.is_enabled(Level::Verbose) {
             log.warn_of_level();
         }
@@ -151,15 +175,18 @@ impl Log {
     /// Puts the record into the queue.
     #[inline]
     pub fn queue(&self, record: &Record<'_>) -> Written {
-        match &self.queue {
-            Some(queue) if self.is_enabled(record.level) => {
-                let is_basic = record.level == Level::Basic;
-                let fields = record.fields.iter().map(|(name, value)| (*name, value.as_ref()));
-                let ticket = queue.push(record.event, record.severity, is_basic, fields);
-                Written(is_basic.then_some(ticket))
-            }
-            _ => Written(None),
+        if !self.is_enabled(record.level) {
+            return Written(None);
         }
+        let is_basic = record.level == Level::Basic;
+        let push = |queue: &Queue| {
+            let fields = record.fields.iter().map(|(name, value)| (*name, value.as_ref()));
+            queue.push(record.event, record.severity, is_basic, fields)
+        };
+        if let Some(host) = &self.host {
+            let _ = push(host);
+        }
+        Written(self.queue.as_ref().map(push).filter(|_| is_basic))
     }
 
     /// Waits until a record of level `basic` is in its file.
@@ -177,7 +204,8 @@ impl Log {
         if self.on_failure == OnFailure::Continue {
             return Ok(());
         }
-        let refused = match self.queue.as_ref().and_then(Queue::failure) {
+        let failure = self.queues().find_map(Queue::failure);
+        let refused = match failure {
             Some(why) => Some(refusal("log", &why)),
             None => audit_failure().map(|why| refusal("audit trail", &why)),
         };
@@ -186,7 +214,18 @@ impl Log {
 
     /// Waits until all records are written, and a file is sealed up to them, but not longer than `patience`. Returns whether they are.
     pub fn flush(&self, patience: Duration) -> bool {
-        self.queue.as_ref().is_none_or(|queue| queue.flush(patience))
+        self.queues().fold(true, |is_written, queue| queue.flush(patience) && is_written)
+    }
+
+    /// The application is told of nothing more. A call of it that has begun is waited for, but not longer than `patience`.
+    pub fn end_host(&self, patience: Duration) {
+        if let Some(host) = &self.host {
+            host.end(patience);
+        }
+    }
+
+    fn queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queue.iter().chain(self.host.as_deref())
     }
 
     fn warn_of_level(&self) {
@@ -194,7 +233,9 @@ impl Log {
         let message = format!(
             "the log level {level:?} shows details of the application and fills disks; set \"basic\" when you are done"
         );
-        eprintln!("keystead: {message}");
+        if self.host.is_none() {
+            eprintln!("keystead: {message}");
+        }
         let fields = [("level", level.into()), ("message", message.into())];
         let event = catalogue::LOG_LEVEL_WARNING;
         self.write(&Record { event, severity: Severity::Warning, level: Level::Basic, fields: &fields });
@@ -203,13 +244,20 @@ impl Log {
 
 fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -> Result<Queue> {
     let Target::File(path) = target else {
-        let collector = Collector::new(target.clone(), config.tls.as_deref(), config.format, client_name)?;
-        return Queue::start(collector, None);
+        let view = View::new(config.format, client_name, matches!(target, Target::Syslog(_)));
+        let rules = config.tls.as_deref().map(Tls::rules).transpose()?.map(Arc::new);
+        let (transport, limit) = (Transport::new(target.clone(), rules), Transport::limit(target, config.format));
+        return Queue::start(Collector::new(transport, limit, view, config.auditor_key.as_ref())?, None);
     };
     let keeping = Keeping { rotation: config.rotation, durability: config.durability, auditor: config.auditor_key };
     let view = View::new(config.format, client_name, false);
     let file = ChainedFile::open(path, "the log", keeping, view)?;
     Queue::start(file, Some(patience(config.durability)))
+}
+
+fn open_host(config: &crate::config::Log, on_record: OnRecord, client_name: &str) -> Result<Queue> {
+    let view = View::new(config.format, client_name, false);
+    Queue::start(Collector::new(Host(on_record), None, view, config.auditor_key.as_ref())?, None)
 }
 
 /// Why work is refused while records are not written.

@@ -7,7 +7,8 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use super::Severity;
@@ -34,7 +35,7 @@ pub(crate) trait Writer: Send + 'static {
     }
 
     /// Does what is left to do when nothing more comes for now.
-    fn settle(&mut self) {}
+    fn settle(&mut self, _: &Shared) {}
 
     /// How long nothing may come until it is asked to settle. Never, where there is nothing to do.
     fn unsettled(&self) -> Option<Duration> {
@@ -47,6 +48,7 @@ pub(crate) struct Queue {
     shared: Arc<Shared>,
     /// A child has no thread that writes. Outside the mutex, which another thread may have held when the process forked.
     process: ProcessStamp,
+    thread: ThreadId,
     /// So long callers wait until their record is written. Where there is none, they do not.
     patience: Option<Duration>,
     retries: bool,
@@ -86,6 +88,8 @@ struct State {
     /// Somebody waited in vain; nobody else does until the thread comes back.
     is_stuck: bool,
     closed_at: Option<Instant>,
+    /// The thread, and what it wrote to, are gone.
+    has_ended: bool,
 }
 
 /// What the thread of a queue does.
@@ -110,16 +114,24 @@ impl Queue {
             while let Some(is_settling) = of_thread.take(&mut batch, writer.unsettled()) {
                 writer.write(&batch, &of_thread);
                 if is_settling {
-                    writer.settle();
+                    writer.settle(&of_thread);
                 }
                 of_thread.finish(batch.len());
                 batch.clear();
             }
-            writer.settle();
+            writer.settle(&of_thread);
+            drop(writer);
+            of_thread.lock().has_ended = true;
+            of_thread.written.notify_all();
         };
         let thread = std::thread::Builder::new().name("keystead-log".into()).spawn(run);
-        thread.map_err(|error| cannot_start(&error))?;
-        Ok(Queue { shared, process: ProcessStamp::current(), patience, retries })
+        let thread = thread.map_err(|error| cannot_start(&error))?.thread().id();
+        Ok(Queue { shared, process: ProcessStamp::current(), thread, patience, retries })
+    }
+
+    /// Whether a record can be put in without waiting for somebody, who may be ourselves.
+    pub fn is_free(&self) -> bool {
+        self.process.is_current() && !matches!(self.shared.state.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     /// Puts a record in. `is_urgent`: it is to be written at once, else within some milliseconds. Waits for nothing.
@@ -172,7 +184,7 @@ impl Queue {
     /// Waits until everything was written, and the writer has settled, but not longer than `patience`. Returns whether it
     /// was.
     pub fn flush(&self, patience: Duration) -> bool {
-        if !self.process.is_current() {
+        if !self.process.is_current() || self.is_own_thread() {
             return false;
         }
         let mut state = self.shared.lock();
@@ -183,6 +195,29 @@ impl Queue {
         let is_early = |state: &mut State| state.done < pushed || state.retried < retried;
         let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    /// Has the thread end without another record, which it does not while one is being taken, and waits for it, but not
+    /// longer than `patience`. Called by the thread itself, it lets it go on for a moment.
+    pub fn end(&self, patience: Duration) {
+        if !self.process.is_current() {
+            return;
+        }
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        self.shared.woken.notify_one();
+        if self.is_own_thread() {
+            state.closed_at = Some(now);
+        } else {
+            state.closed_at = now.checked_sub(LINGER).or(Some(now));
+            let is_early = |state: &mut State| !state.has_ended;
+            drop(self.shared.written.wait_timeout_while(state, patience, is_early));
+        }
+    }
+
+    /// Whether whatever the thread writes to calls us. Waiting for the thread would be waiting for ourselves.
+    fn is_own_thread(&self) -> bool {
+        std::thread::current().id() == self.thread
     }
 
     /// Why records are not written, while that lasts. Tries again where that may help.
@@ -210,7 +245,7 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         if self.process.is_current() {
-            self.shared.lock().closed_at = Some(Instant::now());
+            self.shared.lock().closed_at.get_or_insert_with(Instant::now);
             self.shared.woken.notify_one();
         }
     }
@@ -227,7 +262,8 @@ impl Shared {
         let mut state = self.lock();
         let mut has_gathered = false;
         loop {
-            if state.waiting.is_empty() {
+            // Once the log is over, what tells of a loss would be lost in turn.
+            if state.waiting.is_empty() && !state.is_over() {
                 state.tell_of_loss(Moment::now());
             }
             let is_closed = state.closed_at.is_some();
@@ -278,7 +314,7 @@ impl Shared {
 
     /// Whether the log was closed so long ago that the thread has to end.
     pub fn is_over(&self) -> bool {
-        self.lock().closed_at.is_some_and(|at| at.elapsed() >= LINGER)
+        self.lock().is_over()
     }
 
     /// Waits before the next try; not for long once the log is closed.
@@ -311,6 +347,10 @@ impl State {
     fn retry(&mut self) -> u64 {
         self.wants_retry = true;
         self.retried + 1 + u64::from(self.is_retrying)
+    }
+
+    fn is_over(&self) -> bool {
+        self.closed_at.is_some_and(|at| at.elapsed() >= LINGER)
     }
 
     fn is_due(&self) -> bool {

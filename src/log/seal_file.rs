@@ -24,7 +24,7 @@ use crate::config::{AuditorKey, Durability};
 use crate::memory::scrub;
 
 /// A checkpoint is written once so many records stand behind the last one,
-const RECORDS: u64 = 1000;
+pub(super) const RECORDS: u64 = 1000;
 /// or so long after it.
 pub(super) const PERIOD: Duration = Duration::from_secs(30);
 

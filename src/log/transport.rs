@@ -11,6 +11,8 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use rustls_pki_types::ServerName;
 use syslog::{LogFormat, Logger, LoggerBackend};
 
+use super::Record;
+use super::collector::Outlet;
 use crate::config::{Distrust, Format, Target};
 
 /// So long one send may take before the connection is given up.
@@ -62,37 +64,6 @@ impl Transport {
         }
     }
 
-    /// Sends a line, without line end. After an error the next call connects anew.
-    pub fn send(&mut self, line: &str) -> io::Result<()> {
-        let mut opened = match self.opened.take().and_then(Opened::if_open) {
-            Some(opened) => opened,
-            None => self.open()?,
-        };
-        match &mut opened {
-            Opened::Stderr => writeln!(io::stderr().lock(), "{line}")?,
-            Opened::Datagrams(logger) => logger.info(line).map_err(io_error)?,
-            // Octet counting (RFC 6587 §3.4.1).
-            Opened::Tcp(stream) => {
-                let frame = format!("{} {line}", line.len());
-                let mut rest = frame.as_bytes();
-                patiently(|| {
-                    rest = &rest[stream.write(rest)?..];
-                    Ok(rest.is_empty())
-                })?;
-            }
-            // The same (RFC 5425 §4.3).
-            Opened::Tls(stream) => {
-                stream.conn.writer().write_all(format!("{} {line}", line.len()).as_bytes())?;
-                patiently(|| {
-                    stream.conn.write_tls(&mut stream.sock)?;
-                    Ok(!stream.conn.wants_write())
-                })?;
-            }
-        }
-        self.opened = Some(opened);
-        Ok(())
-    }
-
     fn open(&self) -> io::Result<Opened> {
         Ok(match &self.target {
             Target::Stderr => Opened::Stderr,
@@ -121,6 +92,41 @@ impl Transport {
             }
             Target::File(_) => unreachable!("files are written without a queue"),
         })
+    }
+}
+
+impl Outlet for Transport {
+    const ENDS_WITH_LOG: bool = false;
+
+    /// After an error the next call connects anew.
+    fn send(&mut self, _: &Record<'_>, line: &str) -> io::Result<()> {
+        let mut opened = match self.opened.take().and_then(Opened::if_open) {
+            Some(opened) => opened,
+            None => self.open()?,
+        };
+        match &mut opened {
+            Opened::Stderr => writeln!(io::stderr().lock(), "{line}")?,
+            Opened::Datagrams(logger) => logger.info(line).map_err(io_error)?,
+            // Octet counting (RFC 6587 §3.4.1).
+            Opened::Tcp(stream) => {
+                let frame = format!("{} {line}", line.len());
+                let mut rest = frame.as_bytes();
+                patiently(|| {
+                    rest = &rest[stream.write(rest)?..];
+                    Ok(rest.is_empty())
+                })?;
+            }
+            // The same (RFC 5425 §4.3).
+            Opened::Tls(stream) => {
+                stream.conn.writer().write_all(format!("{} {line}", line.len()).as_bytes())?;
+                patiently(|| {
+                    stream.conn.write_tls(&mut stream.sock)?;
+                    Ok(!stream.conn.wants_write())
+                })?;
+            }
+        }
+        self.opened = Some(opened);
+        Ok(())
     }
 }
 

@@ -1,0 +1,138 @@
+//! Seals in what goes to a collector or to the application: what was sent cannot be rewritten where it is kept.
+#![cfg(feature = "auditor")]
+
+use std::fs;
+use std::io::{BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use keystead::config::{self, AuditorKey, Target};
+use keystead::log::{
+    AuditorPrivateKey, Format, Kind, Level, Log, Options, Record, Report, Severity, verify, verify_with,
+};
+use ring::digest::{SHA256, digest};
+
+const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Of a checkpoint after the 1000th and the 2000th record since the last one, and of one at the end.
+const WRITTEN: usize = 2500;
+
+fn config(format: Format, target: Option<Target>, auditor: AuditorKey) -> config::Log {
+    config::Log { level: Level::Basic, format, target, auditor_key: Some(auditor), ..config::Log::default() }
+}
+
+/// A collector that reads frames of RFC 6587 §3.4.1 until its client goes.
+fn collector(lines: Sender<String>) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut stream = BufReader::new(listener.accept().unwrap().0);
+        loop {
+            let (mut length, mut byte) = (0, [0]);
+            while stream.read_exact(&mut byte).is_ok() && byte[0] != b' ' {
+                length = length * 10 + usize::from(byte[0] - b'0');
+            }
+            let mut line = vec![0; length];
+            if length == 0
+                || stream.read_exact(&mut line).is_err()
+                || lines.send(String::from_utf8(line).unwrap()).is_err()
+            {
+                return;
+            }
+        }
+    });
+    Target::Tcp("127.0.0.1".into(), port)
+}
+
+fn write(log: &Log, number: usize) {
+    let fields = [("key_name", format!("customer {number}").into()), ("result", "success".into())];
+    log.write(&Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields });
+    // The queue is bounded, and this is no test of what it drops.
+    if number.is_multiple_of(1000) {
+        assert!(log.flush(PATIENCE));
+    }
+}
+
+/// All until nobody sends any more.
+fn all(lines: &Receiver<String>) -> Vec<String> {
+    let mut got = Vec::new();
+    loop {
+        match lines.recv_timeout(PATIENCE) {
+            Ok(line) => got.push(line),
+            Err(RecvTimeoutError::Disconnected) => return got,
+            Err(RecvTimeoutError::Timeout) => panic!("only {} lines came", got.len()),
+        }
+    }
+}
+
+fn save(path: &Path, lines: &[String]) {
+    fs::write(path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+}
+
+fn prove(path: &Path, auditor: &AuditorPrivateKey) -> Report {
+    verify_with(&[path], &Options { auditor_keys: std::slice::from_ref(auditor), ..Options::default() }).unwrap()
+}
+
+/// Changes a record and computes all hashes from it on anew.
+fn forge(lines: &mut [String], from: &str, to: &str) {
+    let first = lines.iter().position(|line| line.contains(from)).unwrap();
+    lines[first] = lines[first].replace(from, to);
+    let mut previous: Option<String> = None;
+    for line in &mut lines[first..] {
+        let body = line.find("serial=").unwrap();
+        let (prev, sha) = (line.rfind(" prev=").unwrap() + 6, line.rfind(" sha256=").unwrap());
+        if let Some(previous) = previous {
+            line.replace_range(prev..prev + 64, &previous);
+        }
+        let hash: String =
+            digest(&SHA256, line[body..sha].as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        line.truncate(sha + 8);
+        line.push_str(&hash);
+        previous = Some(hash);
+    }
+}
+
+#[test]
+fn what_a_collector_or_the_application_got_is_proven_with_the_auditors_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    for format in FORMATS {
+        for is_for_host in [false, true] {
+            let (tell, lines) = mpsc::channel();
+            let log = match is_for_host {
+                true => {
+                    let on_record = Box::new(move |told: keystead::log::Told<'_>| tell.send(told.line.into()).unwrap());
+                    Log::open_with(&config(format, None, auditor.public()), "orders", Some(on_record)).unwrap()
+                }
+                false => Log::open(&config(format, Some(collector(tell)), auditor.public()), "orders").unwrap(),
+            };
+            (1..=WRITTEN).for_each(|number| write(&log, number));
+            assert!(log.flush(PATIENCE));
+            drop(log);
+            let mut lines = all(&lines);
+            let path = folder.path().join("received");
+            save(&path, &lines);
+            let report = prove(&path, &auditor);
+            let stream = &report.streams[0];
+            assert!(report.is_intact() && report.notes.is_empty() && stream.has_beginning, "{format:?}: {report}");
+            assert_eq!(report.records as usize - WRITTEN, 1 + stream.checkpoints as usize, "{format:?}: {report}");
+            assert!(
+                stream.checkpoints >= 3 && stream.sealed_to == Some(stream.last_serial - 1),
+                "{format:?}: {report}"
+            );
+            let stranger = prove(&path, &AuditorPrivateKey::generate().unwrap());
+            assert!(stranger.findings.iter().any(|finding| finding.kind == Kind::Unsealed), "{stranger}");
+
+            if format == Format::Syslog {
+                forge(&mut lines, "customer 1234", "customer 4321");
+                save(&path, &lines);
+                assert!(verify(&[&path]).unwrap().is_intact(), "the hashes were not computed anew");
+                let report = prove(&path, &auditor);
+                let is_rewritten = |report: &Report| report.findings.iter().any(|found| found.kind == Kind::Rewritten);
+                assert!(is_rewritten(&report), "{report}");
+            }
+        }
+    }
+}
