@@ -24,12 +24,21 @@ COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 CONSTANT = re.compile(r"define (KEYSTEAD_[A-Z0-9_]+) (-?[0-9]+)")
 OPAQUE = re.compile(r"typedef struct (keystead_\w+) (keystead_\w+)")
 SCALAR = re.compile(r"typedef (\w+) (keystead_\w+)")
+CALLBACK = re.compile(r"typedef void ?\(\*(keystead_\w+)\)\((.*)\)")
 FUNCTION = re.compile(r"(.+?)\b(keystead_\w+) ?\((.*)\)")
 DECLARATION = re.compile(r"(const )?(\w+) ?(\*const \*|\**)(\w*)")
 
 
 class HeaderError(Exception):
     """The header holds something this reader does not know."""
+
+
+@dataclass(frozen=True)
+class Callback:
+    """A function of the application that the library calls. It returns nothing."""
+
+    name: str
+    arguments: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,7 @@ class Header:
 
     def __init__(self, text: str) -> None:
         self.constants: dict[str, tuple[int, str]] = {}
+        self.callbacks: dict[str, Callback] = {}
         self.functions: list[Function] = []
         self._scalars = dict(SCALARS)
         self._opaque: set[str] = set()
@@ -94,17 +104,17 @@ class Header:
             self._opaque.add(opaque[1])
         elif (scalar := SCALAR.fullmatch(statement)) and scalar[1] in self._scalars:
             self._scalars[scalar[2]] = self._scalars[scalar[1]]
+        elif callback := CALLBACK.fullmatch(statement):
+            self.callbacks[callback[1]] = Callback(callback[1], self._arguments(callback[2]))
         elif function := FUNCTION.fullmatch(statement):
-            parameters = [] if function[3] == "void" else function[3].split(",")
-            self.functions.append(
-                Function(
-                    name=function[2],
-                    result=self._type_of(function[1], result=True),
-                    arguments=[(self._type_of(parameter), parameter.strip()) for parameter in parameters],
-                )
-            )
+            result = self._type_of(function[1], result=True)
+            self.functions.append(Function(function[2], result, self._arguments(function[3])))
         else:
             raise HeaderError(f"neither a type nor a function that is known: {statement}")
+
+    def _arguments(self, parameters: str) -> list[tuple[str, str]]:
+        declared = [] if parameters == "void" else parameters.split(",")
+        return [(self._type_of(parameter), parameter.strip()) for parameter in declared]
 
     def _type_of(self, declaration: str, result: bool = False) -> str:
         """The ctypes type of a parameter or result.
@@ -117,6 +127,10 @@ class Header:
         const, base, stars = bool(match[1]), match[2], match[3].count("*")
         if base == "void" and result and not stars:
             return "None"
+        if base == "void" and not const and stars == 1 and not result:
+            return "c_void_p"
+        if base in self.callbacks and not const and not stars and not result:
+            return _constant(base)
         if base in self._scalars and not const and stars <= (0 if result else 1):
             return f"POINTER({self._scalars[base]})" if stars else self._scalars[base]
         if base in self._scalars and const and stars == 1 and not result:
@@ -134,6 +148,10 @@ class Header:
         raise HeaderError(f"a type that is not known: {declaration.strip()}")
 
 
+def _constant(name: str) -> str:
+    return name.removeprefix("keystead_").upper()
+
+
 def _blank(pattern: re.Pattern[str], text: str) -> str:
     return pattern.sub(lambda match: "\n" * match[0].count("\n"), text)
 
@@ -144,7 +162,7 @@ def render(header: Header) -> str:
         "",
         "from __future__ import annotations",
         "",
-        "from ctypes import CDLL, POINTER, c_char_p, c_int32, c_size_t, c_void_p",
+        "from ctypes import CDLL, CFUNCTYPE, POINTER, c_char_p, c_int32, c_size_t, c_void_p",
         "from enum import IntEnum",
         "from typing import Any",
         "",
@@ -156,11 +174,19 @@ def render(header: Header) -> str:
     for name, (value, comment) in header.constants.items():
         if name.startswith("KEYSTEAD_E_"):
             lines += ["", f"    # {comment}", f"    {name[len('KEYSTEAD_E_') :]} = {value}"]
-        elif name.startswith(("KEYSTEAD_STREAM_", "KEYSTEAD_REVOCATION_")):
+        elif name.startswith(("KEYSTEAD_STREAM_", "KEYSTEAD_REVOCATION_", "KEYSTEAD_SEVERITY_")):
             sizes += ["", f"# {comment}", f"{name[len('KEYSTEAD_') :]} = {value}"]
         elif (name, value) != ("KEYSTEAD_OK", 0):
             raise HeaderError(f"a constant that is not known: {name}")
     lines += ["", *sizes] if sizes else []
+    for callback in header.callbacks.values():
+        lines += [
+            "",
+            f"{_constant(callback.name)}: Any = CFUNCTYPE(",
+            "    None,",
+            *(f"    {kind},  # {declaration}" for kind, declaration in callback.arguments),
+            ")",
+        ]
     lines += [
         "",
         "",

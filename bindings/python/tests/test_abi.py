@@ -43,6 +43,8 @@ class TheGeneratedFile(unittest.TestCase):
             "extern int32_t keystead_count;",
             "int keystead_count(void);",
             "void keystead_call(void (*callback)(void));",
+            "typedef int32_t (*keystead_callback)(void);",
+            "typedef void (*keystead_callback)(void (*callback)(void));",
             "void keystead_name(char *name);",
             "void keystead_read(FILE *file);",
             "void keystead_read(keystead_unknown *it);",

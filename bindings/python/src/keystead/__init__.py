@@ -30,6 +30,7 @@ from ._errors import (
     WrongKey,
 )
 from ._library import LibraryError, __version__
+from ._records import LogRecord
 from ._streams import EncryptingWriter
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "KeyStateError",
     "KeysteadError",
     "LibraryError",
+    "LogRecord",
     "NetworkError",
     "NotAuthentic",
     "Revocation",

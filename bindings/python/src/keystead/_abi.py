@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import CDLL, POINTER, c_char_p, c_int32, c_size_t, c_void_p
+from ctypes import CDLL, CFUNCTYPE, POINTER, c_char_p, c_int32, c_size_t, c_void_p
 from enum import IntEnum
 from typing import Any
 
@@ -152,6 +152,24 @@ class Code(IntEnum):
     LOG_FAILED = 904
 
 
+# Severities of records, which are those of syslog: the lower, the graver.
+SEVERITY_ALERT = 1
+
+# An operation failed for good.
+SEVERITY_ERROR = 3
+
+# An operation failed, or something is to be done.
+SEVERITY_WARNING = 4
+
+# A change of configuration or operation.
+SEVERITY_NOTICE = 5
+
+# An operation that succeeded.
+SEVERITY_INFO = 6
+
+# What only the level debug shows.
+SEVERITY_DEBUG = 7
+
 # The version may be in other hands. It becomes compromised, and neither encrypts nor decrypts.
 REVOCATION_KEY_COMPROMISE = 2
 
@@ -166,6 +184,20 @@ STREAM_HEADER_MAX = 256
 
 # An output buffer longer than the input by this is enough for each call on a stream with up to 64 MiB of input.
 STREAM_ROOM = 131072
+
+ON_RECORD: Any = CFUNCTYPE(
+    None,
+    c_void_p,  # void *user_data
+    c_int32,  # int32_t severity
+    c_char_p,  # const char *event
+    c_char_p,  # const char *record
+    c_size_t,  # size_t record_len
+)
+
+ON_RELEASE: Any = CFUNCTYPE(
+    None,
+    c_void_p,  # void *user_data
+)
 
 
 class Library:
@@ -235,6 +267,17 @@ class Library:
         self.client_open.restype = c_int32
         self.client_open.argtypes = [
             c_char_p,  # const char *config_path
+            POINTER(c_void_p),  # keystead_client **out_client
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_open_with: Any = dll.keystead_client_open_with
+        self.client_open_with.restype = c_int32
+        self.client_open_with.argtypes = [
+            c_char_p,  # const char *config_path
+            ON_RECORD,  # keystead_on_record on_record
+            ON_RELEASE,  # keystead_on_release on_release
+            c_void_p,  # void *user_data
             POINTER(c_void_p),  # keystead_client **out_client
             POINTER(c_void_p),  # keystead_error **err
         ]

@@ -8,7 +8,7 @@ from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p, cast, create_st
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from . import _abi
+from . import _abi, _records
 from ._abi import Code
 from ._errors import argument_error
 from ._handle import Handle
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Buffer, Self
+
+    from ._records import OnRecord
 
 
 class Revocation(IntEnum):
@@ -137,13 +139,31 @@ class Client(Handle):
     """One opened configuration: its key servers, key cache, log and audit trail.
 
     An application opens one and shares it among its threads. Opening never waits for a key server.
+
+    `on_record` is called with every record of the log, as a `LogRecord`, beside the target of the configuration and at
+    its level:
+
+        client = keystead.Client("keystead.conf", on_record=lambda record: logger.log(record.level, record.text))
+
+    A thread of the library calls it, one record after the other. It may take its time, and use this client: no call
+    waits for it, and what finds no room to wait is counted and told by a later record. What it raises goes to
+    `sys.unraisablehook`. Close the client, or it is kept as long as its `on_record` knows it.
     """
 
-    def __init__(self, config: str | os.PathLike[str]) -> None:
+    def __init__(self, config: str | os.PathLike[str], *, on_record: OnRecord | None = None) -> None:
         functions = library()
+        path = _path_argument(config, "the configuration")
         handle, error = c_void_p(), c_void_p()
-        check(functions.client_open(_path_argument(config, "the configuration"), byref(handle), byref(error)), error)
+        if on_record is None:
+            status = functions.client_open(path, byref(handle), byref(error))
+        else:
+            status = functions.client_open_with(
+                path, _records.tell, _records.release, _records.listen(on_record), byref(handle), byref(error)
+            )
+        check(status, error)
         super().__init__(handle, functions.client_free)
+        if on_record is not None:
+            _records.close_at_exit(self)
 
     def key(self, name: str) -> Key:
         """The newest active version of a key, from the cache or from the key servers."""

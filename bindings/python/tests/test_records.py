@@ -1,0 +1,173 @@
+"""What a function that takes records is promised."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import subprocess
+import sys
+import threading
+import unittest
+import weakref
+from pathlib import Path
+from typing import Any
+
+from support import WithKeyServers, keystead
+
+PATIENCE = 20.0
+EXIT = """
+import sys, threading, keystead
+entered = threading.Event()
+def on_record(record):
+    print(record.event, flush=True)
+    entered.set()
+client = keystead.Client(sys.argv[1], on_record=on_record)
+entered.wait()
+client.create_key("python-exit")
+"""
+
+
+class OnRecord(WithKeyServers):
+    def setUp(self) -> None:
+        super().setUp()
+        self.records: list[keystead.LogRecord] = []
+
+    def open(self, on_record: Any, config: Path | None = None) -> keystead.Client:
+        client = keystead.Client(config or self.servers.config, on_record=on_record)
+        self.addCleanup(client.close)
+        return client
+
+    def test_is_called_with_every_record_in_order(self) -> None:
+        client = self.open(self.records.append)
+        client.create_key("python-records")
+        client.close()
+        events = [record.event for record in self.records]
+        self.assertEqual((events[0], events[-1]), ("client.start", "client.stop"))
+        self.assertTrue({"config.loaded", "kmip.create", "kmip.activate", "key.created", "kmip.get"} <= set(events))
+        serials = [int(record.text.split("serial=")[1].split()[0]) for record in self.records]
+        self.assertEqual(serials, list(range(serials[0], serials[0] + len(serials))))
+        hashes = [record.text.split(" sha256=")[1] for record in self.records]
+        previous = [record.text.split(" prev=")[1].split()[0] for record in self.records]
+        self.assertEqual(previous, ["0" * 64, *hashes[:-1]])
+        self.assertEqual({record.level for record in self.records} - {logging.INFO, logging.WARNING}, set())
+
+    def test_is_warned_of_a_level_instead_of_standard_error(self) -> None:
+        self.open(self.records.append, self.config_with('level = "basic"', 'level = "verbose"')).close()
+        self.assertEqual(self.records[0].event, "log.level_warning")
+        self.assertEqual(self.records[0].level, logging.WARNING)
+
+    def test_that_raises_is_reported_and_called_again(self) -> None:
+        told: list[Any] = []
+
+        def on_record(record: keystead.LogRecord) -> None:
+            self.records.append(record)
+            raise RuntimeError("on purpose")
+
+        self.addCleanup(setattr, sys, "unraisablehook", sys.unraisablehook)
+        sys.unraisablehook = told.append
+        client = self.open(on_record)
+        client.status()
+        client.close()
+        self.assertGreaterEqual(len(self.records), 3)
+        self.assertEqual(len(told), len(self.records))
+        self.assertTrue(all(isinstance(one.exc_value, RuntimeError) for one in told))
+
+    def test_that_hangs_holds_nobody_and_is_not_called_after_close(self) -> None:
+        entered, go_on = threading.Event(), threading.Event()
+
+        def on_record(record: keystead.LogRecord) -> None:
+            self.records.append(record)
+            entered.set()
+            go_on.wait(PATIENCE)
+
+        client = self.open(on_record)
+        self.addCleanup(go_on.set)
+        self.assertTrue(entered.wait(PATIENCE))
+        client.create_key("python-hanging").encrypt(b"text")
+        client.close()
+        self.assertEqual(len(self.records), 1)
+        listener = weakref.ref(on_record)
+        del on_record, client
+        go_on.set()
+        self.until(lambda: gc.collect() >= 0 and listener() is None)
+        self.assertEqual(len(self.records), 1)
+
+    def test_may_use_and_close_its_own_client(self) -> None:
+        clients: list[keystead.Client] = []
+        ready, done = threading.Event(), threading.Event()
+
+        def on_record(record: keystead.LogRecord) -> None:
+            self.records.append(record)
+            if not done.is_set() and ready.wait(PATIENCE):
+                clients[0].create_key("python-from-within")
+                clients[0].close()
+                done.set()
+
+        clients.append(self.open(on_record))
+        ready.set()
+        self.assertTrue(done.wait(PATIENCE))
+        with self.assertRaises(keystead.ClosedError):
+            clients[0].status()
+
+    def test_is_let_go_where_the_client_cannot_be_opened(self) -> None:
+        class Listener:
+            def __call__(self, record: keystead.LogRecord) -> None: ...
+
+        listener = Listener()
+        with self.assertRaises(keystead.ConfigurationError):
+            keystead.Client(self.config_with("[client]", "[clients]"), on_record=listener)
+        kept = weakref.ref(listener)
+        del listener
+        gc.collect()
+        self.assertIsNone(kept())
+        with self.assertRaisesRegex(TypeError, "callable"):
+            keystead.Client(self.servers.config, on_record=1)  # type: ignore[arg-type]
+
+    def test_is_told_what_the_library_says_of_itself(self) -> None:
+        config = self.config_with("keystead.log", "refused.log")
+        client = self.open(self.records.append, config)
+        state = self.servers.folder / "refused.log.state"
+        state.unlink()
+        state.symlink_to(self.servers.folder / "elsewhere")
+        client.create_key("python-diagnostic")
+        client.close()
+        told = [record for record in self.records if record.event == "library.diagnostic"]
+        self.assertTrue(told and "could not be written" in told[0].text and "refused.log" in told[0].text, self.records)
+        self.assertNotIn("library.diagnostic", (self.servers.folder / "refused.log").read_text(encoding="utf-8"))
+
+    def test_is_not_called_in_a_forked_child(self) -> None:
+        client = self.open(lambda record: self.records.append(record))
+        self.until(lambda: len(self.records) >= 2)
+        before = len(self.records)
+        child = os.fork()
+        if child == 0:
+            try:
+                client.close()
+            except keystead.ForkedError:
+                os._exit(len(self.records) - before)
+            os._exit(99)
+        self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), 0)
+
+    def test_hears_the_last_record_of_a_client_that_the_program_left_open(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", EXIT, str(self.servers.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout.split()[-1], "client.stop")
+
+    def until(self, condition: Any) -> None:
+        pause = threading.Event()
+        for _ in range(int(PATIENCE * 100)):
+            if condition():
+                return
+            pause.wait(0.01)
+        self.fail("it did not come")
+
+
+if __name__ == "__main__":
+    unittest.main()
