@@ -267,7 +267,8 @@ typedef struct keystead_encryptor keystead_encryptor;
 typedef struct keystead_error keystead_error;
 
 // A key that is ready to use. It encrypts and decrypts with the CPU alone: no network, no allocation, no system
-// call, no lock. One key may serve any number of threads.
+// call, no lock (the log levels verbose and debug record each use, which takes all but a network). One key may serve
+// any number of threads.
 typedef struct keystead_key keystead_key;
 
 // What every call that can fail returns: KEYSTEAD_OK, or the reason as one of KEYSTEAD_E_*.

@@ -22,11 +22,11 @@ use crate::cluster::{Cluster, Journal};
 pub use crate::config::Changes;
 use crate::config::{self, Config, Finding, Mask, Shown, Watch};
 use crate::envelope::batch::Values;
-use crate::envelope::stream::{self, Decryptor};
+use crate::envelope::stream;
 use crate::envelope::{KeyId, Pattern, mask, message};
 use crate::error::{Code, Error, Result};
-pub use crate::keys::{Creation, Key, Original, Rewrapped};
-use crate::keys::{Found, Keys, Listing, Withheld};
+pub use crate::keys::{Creation, Decryptor, Encryptor, Key, Original, Rewrapped};
+use crate::keys::{Found, Keys, Listing, Uses, Withheld};
 pub use crate::kmip::Revocation;
 use crate::log::{Log, OnRecord, Severity, catalogue};
 use crate::memory::slot;
@@ -55,6 +55,8 @@ struct Parts {
     masks: Vec<Mask>,
     cluster: Arc<Cluster>,
     journal: Journal,
+    /// Where each use of a key is recorded. `None` at the level `basic`.
+    uses: Option<Uses>,
     loaded: Mutex<Loaded>,
     config_status: Mutex<ConfigStatus>,
     closed: AtomicBool,
@@ -198,12 +200,18 @@ impl Client {
     /// [`Client::key`], and `NotAuthentic`, `WrongKey`, `BufferTooSmall`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], expect: &str, out: &mut [u8]) -> Result<usize> {
         let parts = self.logged()?;
-        let id = expected("message", expect, || message::key_id(message))?;
-        let needed = message::decrypted_size(message)?;
-        if out.len() < needed {
-            return Err(Error::buffer_too_small(needed));
+        let mut decrypt = || {
+            let id = expected("message", expect, || message::key_id(message))?;
+            let needed = message::decrypted_size(message)?;
+            if out.len() < needed {
+                return Err(Error::buffer_too_small(needed));
+            }
+            parts.keys.decrypt(&id, message, aad, out)
+        };
+        match &parts.uses {
+            None => decrypt(),
+            Some(uses) => uses.decrypting(message, None, decrypt),
         }
-        parts.keys.decrypt(&id, message, aad, out)
     }
 
     /// Writes what `role` sees of the plaintext under the configuration's `[[mask]]` of this name to the front of `out`, and
@@ -219,7 +227,11 @@ impl Client {
         view: View<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
-        let outcome = self.try_decrypt_masked(message, aad, expect, view, out);
+        let mut decrypt = || self.try_decrypt_masked(message, aad, expect, view, out);
+        let outcome = match &self.parts.uses {
+            None => decrypt(),
+            Some(uses) => uses.decrypting(message, Some((view.mask, view.role)), decrypt),
+        };
         if outcome.is_err() {
             out.fill(0);
         }
@@ -262,7 +274,11 @@ impl Client {
     ) -> Result<usize> {
         let parts = self.logged()?;
         let pattern = Pattern::parse(expect)?;
-        parts.keys.decrypt_many(messages, |ids| all_expected(&pattern, ids), out, offsets)
+        let (keys, check) = (&parts.keys, |ids: &[KeyId]| all_expected(&pattern, ids));
+        match &parts.uses {
+            None => keys.decrypt_many(messages, check, out, offsets),
+            Some(uses) => uses.decrypting_many(messages.clone(), || keys.decrypt_many(messages, check, out, offsets)),
+        }
     }
 
     /// Writes every message anew under the newest active version of the key that it names, as [`Client::decrypt_many`]
@@ -276,7 +292,13 @@ impl Client {
     ) -> Result<usize> {
         let parts = self.logged()?;
         let pattern = Pattern::parse(expect)?;
-        parts.keys.reencrypt_many(messages, |ids| all_expected(&pattern, ids), out, offsets)
+        let (keys, check) = (&parts.keys, |ids: &[KeyId]| all_expected(&pattern, ids));
+        match &parts.uses {
+            None => keys.reencrypt_many(messages, check, out, offsets),
+            Some(uses) => uses.reencrypting_many(messages.clone(), (out, offsets), |out, offsets| {
+                keys.reencrypt_many(messages, check, out, offsets)
+            }),
+        }
     }
 
     /// Begins to decrypt the stream that begins with `start` (at least its first [`stream::MAX_HEADER`] bytes, or all of
@@ -416,6 +438,7 @@ impl Parts {
             keys: Keys::new(cluster.clone(), &config)?,
             masks: config.masks.clone(),
             cluster,
+            uses: Uses::of(&journal.log),
             journal,
             config_status: Mutex::new(ConfigStatus::new(&config.path, since)),
             loaded: Mutex::new(Loaded::new(config, watch, since)),

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use keyservers::{KeyServers, Kind};
+use keystead::envelope::stream::ROOM;
 use keystead::{Client, Error};
 
 /// The configuration of the child that works and tells what it did.
@@ -54,11 +55,20 @@ fn find(text: &str, secret: &[u8]) -> Option<String> {
 /// A full scenario; everything that an application is told goes to standard output.
 fn work(config: &Path) {
     let tell = |error: &Error| println!("{error} {error:?} {}", error.detail());
-    let client = Client::open(config).unwrap();
+    let on_record = |told: keystead::log::Told<'_>| println!("told: {}", told.line);
+    let client = Client::open_with(config, Some(Box::new(on_record))).unwrap();
     let key = client.create_key("canary").unwrap().0;
     let mut message = vec![0; key.encrypted_size(PLAINTEXT.len()).unwrap()];
     key.encrypt(PLAINTEXT, AAD, &mut message).unwrap();
     fs::write(config.with_extension("message"), &message).unwrap();
+    let (mut column, mut offsets) = (vec![0; message.len()], [0; 2]);
+    key.encrypt_many([(PLAINTEXT, AAD)].into_iter(), &mut column, &mut offsets).unwrap();
+    fs::write(config.with_extension("column"), &column).unwrap();
+    let mut stream = vec![0; 2 * ROOM];
+    let mut encryptor = key.encrypt_stream(AAD).unwrap();
+    let size = encryptor.update(PLAINTEXT, &mut stream).unwrap();
+    let size = size + encryptor.finish(&mut stream[size..]).unwrap();
+    fs::write(config.with_extension("stream"), &stream[..size]).unwrap();
     let mut out = vec![0; message.len()];
     assert_eq!(client.decrypt(&message, AAD, "canary", &mut out).unwrap(), PLAINTEXT.len());
     tell(&client.decrypt(&message, AAD, "other", &mut out).unwrap_err());
@@ -67,6 +77,13 @@ fn work(config: &Path) {
     *message.last_mut().unwrap() ^= 1;
     tell(&key.decrypt(&message, AAD, &mut out).unwrap_err());
     tell(&client.key("no-such-canary").err().unwrap());
+    let column = [(&column[..], PLAINTEXT)].into_iter();
+    tell(&client.decrypt_many(column, "*", &mut out, &mut offsets).unwrap_err());
+    tell(&client.decrypt_stream(&stream, PLAINTEXT, "*").err().unwrap());
+    let mut decryptor = client.decrypt_stream(&stream[..size], AAD, "canary").unwrap();
+    let body = &stream[decryptor.header_size()..size];
+    assert_eq!(decryptor.update(body, &mut vec![0; 2 * ROOM]).unwrap(), PLAINTEXT.len());
+    decryptor.finish().unwrap();
     client.rotate_key("canary").unwrap();
     client.probe_servers().unwrap();
     println!("{:?} {:?}", client.list_keys().unwrap(), serde_json::to_string(&client.status().unwrap()));
@@ -109,12 +126,22 @@ fn no_secret_appears_in_what_is_written_or_told() {
         assert!(log.len() > 2000 && audit.len() > 2000 && child.stdout.len() > 1000, "hardly anything was written");
         let keys = keys(&servers);
         assert!(keys.len() >= 2 && keys.iter().all(|key| key.len() == 32), "{} keys", keys.len());
-        let message = fs::read(config.with_extension("message")).unwrap();
+        let told = characters(&child.stdout);
+        let uses =
+            ["message.encrypted", "message.decrypted", "batch.encrypted", "stream.encrypted", "stream.decrypted"];
+        assert!(
+            uses.iter().all(|event| log.windows(event.len()).any(|text| text == event.as_bytes())),
+            "a use is missing"
+        );
+        assert!(uses.iter().all(|event| told.contains(event)), "the function was not told of a use");
         // What a message says in clear of itself is the name of its key; what follows the header is ciphertext.
-        let ciphertext = message[message.len() - PLAINTEXT.len() - 16..].to_vec();
+        let ciphertexts = ["message", "column", "stream"].map(|kind| {
+            let bytes = fs::read(config.with_extension(kind)).unwrap();
+            bytes[bytes.len() - PLAINTEXT.len() - 16..].to_vec()
+        });
         let texts = [("log", log), ("audit trail", audit), ("output", child.stdout), ("stderr", child.stderr)];
         let texts = texts.map(|(what, text)| (what, characters(&text)));
-        let secrets = [PLAINTEXT.to_vec(), AAD.to_vec(), PASSWORD.into(), ciphertext].into_iter().chain(keys);
+        let secrets = [PLAINTEXT.to_vec(), AAD.to_vec(), PASSWORD.into()].into_iter().chain(ciphertexts).chain(keys);
         for secret in secrets {
             for (what, text) in &texts {
                 let found = find(text, &secret);

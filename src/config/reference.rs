@@ -116,7 +116,8 @@ pub const KEYS: &[KeyDoc] = &[
          forgotten with the process. Processes of one application share it. No secrets."),
     doc("keys", "allow_compromised", "true or false", Is("false"),
         "Whether a compromised version decrypts, which re-encrypting its data takes. It never encrypts."),
-    doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged. \"debug\" adds the structure of every KMIP message, without the values in it."),
+    doc("log", "level", "\"none\", \"basic\", \"verbose\" or \"debug\"", Is("\"basic\""), "How much is logged. \"basic\" is every operation of a key server, and every change of configuration and operation. \"verbose\" adds each \
+         encryption and decryption, with key, size and result; \"debug\" the structure of every KMIP message, without the values in it."),
     doc("log", "format", "\"syslog\", \"syslog-5424\", \"cef\" or \"leef\"", Is("\"syslog\""),
         "How a line is written: key=value pairs behind a header of RFC 3164 or RFC 5424, CEF 0, or LEEF 2.0."),
     doc("log", "target", "\"file:PATH\", \"stderr\", \"syslog\", \"syslog:SOCKET\", \"udp://HOST:514\", \"tcp://HOST:601\" or \"tls://HOST:6514\"",
@@ -136,8 +137,8 @@ pub const KEYS: &[KeyDoc] = &[
         "When a record is written to a file: when the system has it, or when the disk has it, which survives a power failure. One call of \
          fdatasync(2) serves all who wait."),
     doc("log", "auditor_key", PEM, Means("nothing is sealed"),
-        "The auditor's public key (`keystead log keygen`), to which the files of the log and of the audit trail are sealed: only its private key, kept \
-         elsewhere, shows whether somebody rewrote them (`docs/AUDITORS.md`)."),
+        "The auditor's public key (`keystead log keygen`), to which the log and the audit trail are sealed, in files and \
+         towards collectors: only its private key, kept elsewhere, shows whether somebody rewrote them (`docs/AUDITORS.md`)."),
     doc("log", "on_failure", "\"continue\" or \"refuse\"", Is("\"continue\""),
         "What is done while records cannot be written: the application works on and later records count what was lost, or calls \
          on the client are refused."),

@@ -12,7 +12,7 @@ pub(crate) const SPACE: &str = "space:";
 pub(super) const MAX_ID: usize = SPACE.len() + MAX_NAME + "/4294967295".len();
 
 /// Name and version of a key. Data carries it as `NAME/V`; the name of a data space's key begins with `space:`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId {
     pub name: String,
     pub version: u32,

@@ -10,7 +10,8 @@ use crate::client::Key;
 use crate::error::{Code, Error};
 
 /// A key that is ready to use. It encrypts and decrypts with the CPU alone: no network, no allocation, no system
-/// call, no lock. One key may serve any number of threads.
+/// call, no lock (the log levels verbose and debug record each use, which takes all but a network). One key may serve
+/// any number of threads.
 pub struct keystead_key {
     _opaque: (),
 }

@@ -10,7 +10,8 @@ use super::error::keystead_error;
 use super::handle::{Handle, Opaque};
 use super::key::keystead_key;
 use super::status::keystead_status;
-use crate::envelope::stream::{self, Decryptor, Encryptor};
+use crate::client::{Decryptor, Encryptor};
+use crate::envelope::stream;
 use crate::error::{Code, Error, Result};
 
 /// So many bytes from the start of a stream always hold its header.

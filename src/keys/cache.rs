@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::handle::{End, Handle, Key};
+use super::uses::Uses;
 use super::version::Version;
 use crate::envelope::KeyId;
 use crate::kmip::State;
@@ -15,6 +16,8 @@ use crate::kmip::State;
 pub struct Cache {
     max_entries: usize,
     contents: RwLock<Contents>,
+    /// Of handles.
+    uses: Option<Uses>,
     tally: Tally,
 }
 
@@ -52,8 +55,8 @@ struct Contents {
 }
 
 impl Cache {
-    pub fn new(max_entries: usize) -> Cache {
-        Cache { max_entries, contents: RwLock::default(), tally: Tally::default() }
+    pub fn new(max_entries: usize, uses: Option<Uses>) -> Cache {
+        Cache { max_entries, contents: RwLock::default(), uses, tally: Tally::default() }
     }
 
     pub fn named(&self, name: &str) -> Option<Key> {
@@ -89,13 +92,13 @@ impl Cache {
     pub fn insert_named(&self, version: Arc<Version>) -> Key {
         let mut contents = self.write();
         if contents.is_closed {
-            let key = Key::new(version);
+            let key = Key::new(version, self.uses.clone());
             key.handle().end(End::Closed);
             return key;
         }
         let id = version.id().clone();
         contents.versions.insert(id.clone(), version.clone());
-        let key = contents.named.entry(id.name).or_insert_with(|| Key::new(version)).clone();
+        let key = contents.named.entry(id.name).or_insert_with(|| Key::new(version, self.uses.clone())).clone();
         self.tally.evicted.fetch_add(contents.evict(self.max_entries), Ordering::Relaxed);
         key
     }
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_key_that_arrives_after_the_client_was_closed_is_neither_kept_nor_usable() {
-        let cache = Cache::new(10);
+        let cache = Cache::new(10, None);
         let held = cache.insert_named(version(1));
         cache.close();
         let (late, newer) = (version(1), version(2));
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_version_that_was_fetched_twice_at_once_is_told_of_its_end_and_quiesced_in_both_places() {
-        let cache = Cache::new(10);
+        let cache = Cache::new(10, None);
         let (followed, kept) = (version(1), version(1));
         let key = cache.insert_named(followed.clone());
         cache.insert_version(kept.clone());
@@ -289,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_version_goes_first_and_one_that_is_held_never() {
-        let cache = Cache::new(3);
+        let cache = Cache::new(3, None);
         let held = cache.insert_named(Arc::new(version_of("held/1")));
         cache.insert_named(Arc::new(version_of("old/1")));
         for number in [1, 2, 3] {
@@ -310,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_is_purged_is_wiped_also_behind_handles_and_nothing_else_is() {
-        let cache = Cache::new(10);
+        let cache = Cache::new(10, None);
         let (one, other) = (Arc::new(version_of("one/1")), Arc::new(version_of("other/1")));
         let watched = Arc::downgrade(&one);
         let keys = [cache.insert_named(one), cache.insert_named(other)];

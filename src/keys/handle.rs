@@ -9,12 +9,13 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use super::now;
+use super::uses::{self, Decryptor, Encryptor, Uses};
 use super::version::Version;
 use crate::envelope::batch::Values;
 use crate::envelope::identity::SPACE;
-use crate::envelope::stream::{Decryptor, Encryptor};
 use crate::envelope::{KeyId, Session, Sessions};
 use crate::error::{Code, Error, Result};
+use crate::log::catalogue;
 
 /// A handle to a named key. Encrypts with the newest version that is known, without blocking. Cheap to clone.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Handle {
     current: ArcSwapOption<Version>,
     /// Of the current version; it begins anew where that changes.
     sessions: Sessions,
+    /// Where each use is recorded. `None` at the level `basic`.
+    uses: Option<Uses>,
     /// Why it is empty.
     end: AtomicU8,
 }
@@ -43,12 +46,13 @@ pub enum End {
 }
 
 impl Key {
-    pub(super) fn new(version: Arc<Version>) -> Key {
+    pub(super) fn new(version: Arc<Version>, uses: Option<Uses>) -> Key {
         let name = version.id().name.clone();
         Key(Arc::new(Handle {
             name,
             current: ArcSwapOption::new(Some(version)),
             sessions: Sessions::default(),
+            uses,
             end: AtomicU8::new(End::Closed as u8),
         }))
     }
@@ -71,7 +75,11 @@ impl Key {
     ///
     /// Errors: `BufferTooSmall`, `InvalidArgument` (too large), `KeyState`, `KeyStale`, `Closed`, `Forked`.
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        self.0.sessions.encrypt(plaintext, aad, out, || self.0.begin_session())
+        let encrypt = |out: &mut [u8]| self.0.sessions.encrypt(plaintext, aad, out, || self.0.begin_session());
+        match &self.0.uses {
+            None => encrypt(out),
+            Some(uses) => uses.encrypting(&self.0.name, plaintext.len(), out, encrypt),
+        }
     }
 
     /// Writes the plaintext of `message` to the front of `out` and returns its size. Does not block.
@@ -80,27 +88,47 @@ impl Key {
     /// the key that a message names. Errors: also `NotAuthentic`, `BufferTooSmall`, `KeyState`, `KeyStale`, `Closed`,
     /// `Forked`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let current = self.0.current.load();
-        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        version.decrypt(message, aad, out)
+        let mut decrypt = || {
+            let current = self.0.current.load();
+            let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+            version.decrypt(message, aad, out)
+        };
+        match &self.0.uses {
+            None => decrypt(),
+            Some(uses) => uses.decrypting(message, None, decrypt),
+        }
     }
 
     /// Writes the message of every plaintext to `out`, in one session of one version: see
     /// [`envelope::Key::encrypt_many`]. All or nothing. Does not block. Errors: as [`Key::encrypt`].
     pub fn encrypt_many<'a>(&self, values: impl Values<'a>, out: &mut [u8], offsets: &mut [usize]) -> Result<usize> {
-        let current = self.0.current.load();
-        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        version.may_encrypt(now())?;
-        version.key().encrypt_many(values, out, offsets)
+        let encrypt = |values, out: &mut [u8], offsets: &mut [usize]| {
+            let current = self.0.current.load();
+            let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+            version.may_encrypt(now())?;
+            version.key().encrypt_many(values, out, offsets)
+        };
+        match &self.0.uses {
+            None => encrypt(values, out, offsets),
+            Some(uses) => uses.encrypting_many(&self.0.name, values.clone(), (out, offsets), |out, offsets| {
+                encrypt(values, out, offsets)
+            }),
+        }
     }
 
     /// Writes the plaintext of every message of this key and version to `out`: see [`envelope::Key::decrypt_many`].
     /// All or nothing. Does not block. Errors: as [`Key::decrypt`].
     pub fn decrypt_many<'a>(&self, values: impl Values<'a>, out: &mut [u8], offsets: &mut [usize]) -> Result<usize> {
-        let current = self.0.current.load();
-        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        version.may_decrypt(now())?;
-        version.key().decrypt_many(values, out, offsets)
+        let mut decrypt = |values| {
+            let current = self.0.current.load();
+            let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+            version.may_decrypt(now())?;
+            version.key().decrypt_many(values, out, offsets)
+        };
+        match &self.0.uses {
+            None => decrypt(values),
+            Some(uses) => uses.decrypting_many(values.clone(), || decrypt(values)),
+        }
     }
 
     /// Begins a stream with the newest version that is known. The stream keeps that version to its end. Does not block.
@@ -109,17 +137,17 @@ impl Key {
     pub fn encrypt_stream(&self, aad: &[u8]) -> Result<Encryptor> {
         let current = self.0.current.load();
         let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        version.may_encrypt(now())?;
-        version.key().encrypt_stream(aad)
+        let begun = version.may_encrypt(now()).and_then(|()| version.key().encrypt_stream(aad));
+        Uses::stream(self.0.uses.as_ref(), catalogue::STREAM_ENCRYPTED, Some(version.id().clone()), begun)
     }
 
-    /// Begins to decrypt the stream of this key and version that begins with `start`: see
-    /// [`envelope::Key::decrypt_stream`]. The stream keeps the key to its end. Does not block.
-    ///
-    /// Errors: `WrongKey`, `NotAuthentic`, `KeyState`, `KeyStale`, `MemoryExhausted`, `Closed`, `Forked`.
+    /// Begins to decrypt a stream of this key and version, as [`crate::Client::decrypt_stream`] does one of any key. Does
+    /// not block. Errors: as [`Key::decrypt`].
     pub fn decrypt_stream(&self, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
         let current = self.0.current.load();
-        current.as_ref().ok_or_else(|| self.0.gone())?.decrypt_stream(start, aad)
+        let begun =
+            current.as_ref().ok_or_else(|| self.0.gone()).and_then(|version| version.decrypt_stream(start, aad));
+        Uses::stream(self.0.uses.as_ref(), catalogue::STREAM_DECRYPTED, uses::named(start), begun)
     }
 
     pub(super) fn handle(&self) -> &Handle {

@@ -19,6 +19,7 @@ mod prohibited;
 mod room;
 mod space;
 mod tenants;
+mod uses;
 mod verify;
 mod version;
 
@@ -30,7 +31,6 @@ pub use handle::Key;
 
 use crate::cluster::{Cluster, Subject};
 use crate::config::{self, Config, Policy};
-use crate::envelope::stream::Decryptor;
 use crate::envelope::{KeyId, is_valid_name};
 use crate::error::{Code, Error, Result};
 use crate::log::{Severity, catalogue};
@@ -45,6 +45,7 @@ use room::Room;
 use space::Spaces;
 pub use space::{Kek, Original, Rewrapped};
 use tenants::{Possession, Tenancy};
+pub use uses::{Decryptor, Encryptor, Uses};
 use verify::is_outage;
 use version::{Rules, Version};
 
@@ -72,7 +73,7 @@ pub struct Keys {
 impl Keys {
     /// Errors: `FileExposed`, `System` for the file of `keys.state`; `CertificateShared`.
     pub fn new(cluster: Arc<Cluster>, config: &Config) -> Result<Keys> {
-        let cache = Arc::new(Cache::new(config.cache.max_entries));
+        let cache = Arc::new(Cache::new(config.cache.max_entries, Uses::of(&cluster.journal().log)));
         let room = Arc::new(Room::new(cache.clone(), cluster.journal().clone()));
         let keys = Keys {
             cluster,
@@ -147,7 +148,9 @@ impl Keys {
 
     /// Begins to decrypt a stream with the key that it names. Blocks unless that key is cached.
     pub fn decrypt_stream(&self, id: &KeyId, start: &[u8], aad: &[u8]) -> Result<Decryptor> {
-        self.version(id)?.decrypt_stream(start, aad)
+        let uses = Uses::of(&self.cluster.journal().log);
+        let begun = self.version(id).and_then(|version| version.decrypt_stream(start, aad));
+        Uses::stream(uses.as_ref(), catalogue::STREAM_DECRYPTED, Some(id.clone()), begun)
     }
 
     /// Every version of every key that the servers know under our naming. Blocks.

@@ -32,6 +32,12 @@ macro_rules! events {
 }
 
 events! {
+    BATCH_DECRYPTED = "batch.decrypted", Info, Verbose,
+        "Messages were decrypted in one call: `count` of this key, `size` bytes in all. An error is that of the whole call.";
+    BATCH_ENCRYPTED = "batch.encrypted", Info, Verbose,
+        "Values were encrypted in one call: `count` of them, `size` bytes in all.";
+    BATCH_REENCRYPTED = "batch.reencrypted", Info, Verbose,
+        "Messages were written anew in one call: `count` of this key, `size` bytes in all, under its `new_version`.";
     CACHE_EVICTED = "cache.evicted", Warning, Basic,
         "Locked memory is full, and keys that nobody holds are given up for others: every use of one is a fetch. Raise RLIMIT_MEMLOCK.";
     CACHE_PURGED = "cache.purged", Notice, Basic,
@@ -129,6 +135,10 @@ events! {
         "The line before this record is the incomplete end of an interrupted write, kept as it was found.";
     MASK_REFUSED = "mask.refused", Warning, Basic,
         "A role asked for a value under a mask that it does not have; nothing was decrypted.";
+    MESSAGE_DECRYPTED = "message.decrypted", Info, Verbose,
+        "A message was decrypted; `size` is that of the plaintext, `mask` and `role` say how much of it was shown.";
+    MESSAGE_ENCRYPTED = "message.encrypted", Info, Verbose,
+        "A message was encrypted; `size` is that of the plaintext.";
     SERVER_FAILED = "server.failed", Warning, Basic,
         "A key server could not be reached or used; it is rested.";
     SERVER_FAILOVER = "server.failover", Warning, Basic,
@@ -157,6 +167,10 @@ events! {
         "A protected DEK was written to `file`, and is on disk.";
     SPACE_UNLOCKED = "space.unlocked", Notice, Basic,
         "The key manager decrypted a data space's key, which is in protected memory now.";
+    STREAM_DECRYPTED = "stream.decrypted", Info, Verbose,
+        "A stream was decrypted to its end, or not so far; `size` is that of the plaintext that was given out.";
+    STREAM_ENCRYPTED = "stream.encrypted", Info, Verbose,
+        "A stream was encrypted to its end, or not so far; `size` is that of the plaintext.";
 }
 
 /// The event of that name.

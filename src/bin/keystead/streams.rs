@@ -3,7 +3,8 @@
 #![forbid(unsafe_code)]
 
 use keystead::Result;
-use keystead::envelope::stream::{Decryptor, Encryptor, ROOM};
+use keystead::client::{Decryptor, Encryptor};
+use keystead::envelope::stream::ROOM;
 use zeroize::Zeroizing;
 
 use crate::files::{Input, Output};

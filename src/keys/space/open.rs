@@ -12,6 +12,7 @@ use crate::error::Code;
 use crate::keys::Keys;
 use crate::keys::handle::{End, Handle, Key};
 use crate::keys::lookup::Found;
+use crate::keys::uses::Uses;
 use crate::keys::verify::is_outage;
 use crate::keys::version::Version;
 use crate::kmip::State;
@@ -74,7 +75,7 @@ impl Keys {
         let header = &protected.header;
         let key = self.ready(header.space.clone(), material);
         let version = Version::new(key, &standing(&kek.found), self.rules);
-        let key = Key::new(Arc::new(version));
+        let key = Key::new(Arc::new(version), Uses::of(&self.cluster.journal().log));
         let open = Open { handle: key.watch(), space: header.space.clone(), kek: kek_object(&header.kek, header.rung) };
         self.spaces.add(&key, open);
         key
