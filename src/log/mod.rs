@@ -214,7 +214,7 @@ impl Log {
 
     /// Waits until all records are written, and a file is sealed up to them, but not longer than `patience`. Returns whether they are.
     pub fn flush(&self, patience: Duration) -> bool {
-        self.queues().fold(true, |is_written, queue| queue.flush(patience) && is_written)
+        self.queues().filter(|queue| !queue.flush(patience)).count() == 0
     }
 
     /// The application is told of nothing more. A call of it that has begun is waited for, but not longer than `patience`.
