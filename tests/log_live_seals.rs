@@ -87,7 +87,7 @@ fn forge(lines: &mut [String], from: &str, to: &str) {
             line.replace_range(prev..prev + 64, &previous);
         }
         let hash: String =
-            digest(&SHA256, line[body..sha].as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            digest(&SHA256, &line.as_bytes()[body..sha]).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         line.truncate(sha + 8);
         line.push_str(&hash);
         previous = Some(hash);
