@@ -22,6 +22,8 @@ pub enum Weather {
     Cut { after: usize, then: Then },
     /// Nothing of a reply passes any more, and no connection ends: requests arrive, and answers do not.
     Silence,
+    /// Nothing passes in either direction, and no connection ends: requests do not arrive.
+    Blocked,
     /// Whoever connects is sent away.
     Down,
 }
@@ -33,6 +35,8 @@ pub enum Then {
     Down,
     /// In place of the cut, too: no connection is closed.
     Silence,
+    /// As for silence; and if the cut falls between two replies, the request between them does not arrive.
+    Blocked,
 }
 
 /// How a server ends connections that were idle for too long.
@@ -168,12 +172,25 @@ impl Shared {
                 Some(_) => return reset(&link.client),
                 None => {}
             }
+            if self.blocks() {
+                continue;
+            }
             self.boundaries.lock().unwrap().push(self.replied.load(Ordering::SeqCst));
             if (&link.server).write_all(&bytes[..count]).is_err() {
                 break;
             }
         }
         let _ = link.server.shutdown(Shutdown::Write);
+    }
+
+    /// Whether requests do not arrive, from this one on at the latest.
+    fn blocks(&self) -> bool {
+        let mut weather = self.weather.lock().unwrap();
+        let blocks = matches!(*weather, Weather::Blocked | Weather::Cut { after: 0, then: Then::Blocked });
+        if blocks {
+            *weather = Weather::Blocked;
+        }
+        blocks
     }
 
     fn pass_replies(&self, link: &Link) {
@@ -183,7 +200,7 @@ impl Shared {
             let mut weather = self.weather.lock().unwrap();
             let passes = match *weather {
                 Weather::Fair => count,
-                Weather::Silence => 0,
+                Weather::Silence | Weather::Blocked => 0,
                 Weather::Down => break,
                 Weather::Cut { after, then } if count > after => {
                     let _ = (&link.client).write_all(&bytes[..after]);
@@ -191,8 +208,9 @@ impl Shared {
                         Then::Fair => Weather::Fair,
                         Then::Down => Weather::Down,
                         Then::Silence => Weather::Silence,
+                        Then::Blocked => Weather::Blocked,
                     };
-                    if then == Then::Silence {
+                    if matches!(then, Then::Silence | Then::Blocked) {
                         continue;
                     }
                     drop(weather);

@@ -4,11 +4,13 @@ use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use keystead::Client;
 use keystead::client::{Creation, Key};
+use keystead::kmip::{Activate, Connector, Create, Deadline};
+use keystead::{Client, Error, config};
 
 use super::keyservers::{KeyServers, Kind};
-use super::{active, agreed, configured, decrypt, encrypt, id, open, ports, start};
+use super::proxy::{Proxy, Then, Weather};
+use super::{active, agreed, configured, decrypt, encrypt, id, open, ports, start, warm};
 
 #[test]
 fn clients_of_lagging_servers_make_each_key_once() {
@@ -135,4 +137,44 @@ fn a_new_version_stays_in_use_while_only_a_replica_that_has_not_heard_of_it_is_l
     let mut versions: Vec<_> = objects.iter().map(|(name, version, _)| (name, version)).collect();
     versions.dedup();
     assert_eq!(versions.len(), objects.len(), "{objects:?}");
+}
+
+/// The request to activate does not arrive. A rival that waited for the winner and heard nothing activates its own object
+/// meanwhile.
+#[test]
+fn a_creator_whose_activation_does_not_arrive_looks_again_before_it_asks_another_server() {
+    let servers = start(2);
+    let [primary, secondary] = ports(&servers)[..] else { unreachable!() };
+    let proxy = Proxy::start(primary);
+    let client = Client::open(&configured(&servers, "stuck", &[proxy.port, secondary], "4s")).unwrap();
+    warm(&client);
+    let sizes = proxy.reply_sizes(|| drop(client.create_key("name-1").unwrap()));
+    // Locate, Create, Locate, Get Attributes, Activate, Locate, Get Attributes, Get.
+    assert_eq!(sizes.len(), 8, "{sizes:?}");
+    warm(&client);
+    proxy.set(Weather::Cut { after: sizes[..4].iter().sum(), then: Then::Blocked });
+    let (rival, creation) = std::thread::scope(|scope| {
+        let creator = scope.spawn(|| client.create_key("name-2").map(|(_, creation)| creation));
+        let start = Instant::now();
+        while !proxy.has_cut() {
+            assert!(start.elapsed() < Duration::from_secs(10), "nothing was activated");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        (make_active(&servers, "name-2"), creator.join().unwrap())
+    });
+    assert_eq!(creation.unwrap_or_else(|error| panic!("{error}")), Creation::Existed);
+    proxy.set(Weather::Fair);
+    let other = open(&servers, "other", &[primary, secondary]);
+    assert_eq!(active(&other.show_key("name-2").unwrap()), [(("name-2".to_owned(), 1), rival)].into());
+}
+
+/// What a rival does once it has waited for the winner in vain. On the secondary; the identifier.
+fn make_active(servers: &KeyServers, name: &str) -> String {
+    let (config, _) = config::load(&servers.config).unwrap();
+    let soon = Deadline::after(Duration::from_secs(10));
+    let mut connection = Connector::new(&config.servers[1]).unwrap().connect(soon).map_err(Error::from).unwrap();
+    let (group, name) = (format!("keystead:{name}"), format!("{name}/1"));
+    let id = connection.call(&Create::new(&name, Some(&group)), soon).map_err(Error::from).unwrap();
+    connection.call(&Activate { id: &id }, soon).map_err(Error::from).unwrap();
+    id
 }
