@@ -942,6 +942,28 @@ keystead_status keystead_client_reencrypt_many(const keystead_client *client,
                                                size_t *out_len,
                                                keystead_error **err);
 
+// Verifies files[0..file_count] as one log or one audit trail: rotated files in any order, also compressed ones (gzip).
+// docs/AUDITORS.md tells what is proven. Needs no client and no configuration. Blocks on files only.
+//
+// auditor_keys[0..auditor_key_count] are the paths of the auditor's private keys, with which the seals are verified; they
+// may be none. anchors is NULL, or the path of a file with lines that `keystead log anchor` printed, which prove the end.
+// With collected other than 0 the files are what a collector kept, with chains of many processes side by side, the
+// oldest file first.
+//
+// On success *out_report is one JSON object, to be freed with keystead_bytes_free(), else NULL. It says "intact" (true or
+// false), and what `keystead log verify --json` says. That something was altered is no failure of this call.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL, no files, or a file that holds no key or no anchor; SYSTEM if a file
+// cannot be read; INTERNAL.
+keystead_status keystead_log_verify(const char *const *files,
+                                    size_t file_count,
+                                    const char *const *auditor_keys,
+                                    size_t auditor_key_count,
+                                    const char *anchors,
+                                    int32_t collected,
+                                    keystead_bytes **out_report,
+                                    keystead_error **err);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

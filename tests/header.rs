@@ -7,14 +7,27 @@ fn the_committed_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     let mut generated = Vec::new();
-    ["status", "error", "bytes", "record", "client", "space", "lifecycle", "key", "message", "stream", "batch"]
-        .iter()
-        .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
-            builder.with_src(root.join(format!("src/ffi/{file}.rs")))
-        })
-        .generate()
-        .unwrap()
-        .write(&mut generated);
+    [
+        "status",
+        "error",
+        "bytes",
+        "record",
+        "client",
+        "space",
+        "lifecycle",
+        "key",
+        "message",
+        "stream",
+        "batch",
+        "verify",
+    ]
+    .iter()
+    .fold(cbindgen::Builder::new().with_config(config), |builder, file| {
+        builder.with_src(root.join(format!("src/ffi/{file}.rs")))
+    })
+    .generate()
+    .unwrap()
+    .write(&mut generated);
     let header = root.join("include/keystead.h");
     if std::env::var_os("UPDATE_HEADER").is_some() {
         std::fs::write(&header, &generated).unwrap();

@@ -136,3 +136,38 @@ fn what_a_collector_or_the_application_got_is_proven_with_the_auditors_key() {
         }
     }
 }
+
+/// A collector's file holds the chains of all who sent to it, as they came.
+#[test]
+fn chains_side_by_side_are_proven_each_if_a_collector_kept_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    let chains = [300, 100].map(|count| {
+        let (tell, lines) = mpsc::channel();
+        let config = config(Format::Syslog, Some(collector(tell)), auditor.public());
+        let log = Log::open(&config, "orders").unwrap();
+        (1..=count).for_each(|number| write(&log, number));
+        assert!(log.flush(PATIENCE));
+        drop(log);
+        all(&lines)
+    });
+    // One in three, and what is left of the longer at the end.
+    let (mut longer, mut shorter) = (chains[0].iter(), chains[1].iter());
+    let mut lines: Vec<String> = Vec::new();
+    while lines.len() < chains[0].len() + chains[1].len() {
+        lines.extend(longer.by_ref().take(2).chain(shorter.by_ref().take(1)).cloned());
+    }
+    let path = folder.path().join("collected");
+    let prove = |lines: &[String], is_collected: bool| {
+        save(&path, lines);
+        let auditor_keys = std::slice::from_ref(&auditor);
+        verify_with(&[&path], &Options { auditor_keys, is_collected, ..Options::default() }).unwrap()
+    };
+    let report = prove(&lines, true);
+    let is_proven = |stream: &keystead::log::Stream| stream.sealed_to == Some(stream.last_serial - 1);
+    assert!(report.is_intact() && report.streams.len() == 2 && report.streams.iter().all(is_proven), "{report}");
+    let kinds = |report: &Report| report.findings.iter().map(|finding| finding.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&prove(&lines, false)), [Kind::Inserted], "a log's own file holds one chain");
+    lines.remove(50);
+    assert_eq!(kinds(&prove(&lines, true)), [Kind::Missing]);
+}

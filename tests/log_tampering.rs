@@ -75,7 +75,7 @@ impl Subject {
     fn verify(&self, bytes: &[u8]) -> Report {
         fs::write(self.path(), bytes).unwrap();
         let auditor_keys = std::slice::from_ref(&self.auditor);
-        verify_with(&[&self.path()], &Options { anchors: &self.anchors, auditor_keys }).unwrap()
+        verify_with(&[&self.path()], &Options { anchors: &self.anchors, auditor_keys, ..Options::default() }).unwrap()
     }
 }
 

@@ -137,6 +137,8 @@ class Header:
             return f"POINTER({self._scalars[base]})"
         if base == "uint8_t" and const and match[3] == "*const *":
             return "POINTER(c_void_p)"
+        if base == "char" and const and match[3] == "*const *" and not result:
+            return "POINTER(c_char_p)"
         if base == "char" and const and stars == 1:
             return "c_char_p"
         if base == "uint8_t" and stars == 1:

@@ -25,6 +25,8 @@ pub mod record;
 pub mod space;
 pub mod status;
 pub mod stream;
+#[cfg(feature = "auditor")]
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -345,6 +345,17 @@ fn null_is_safe_everywhere() {
         assert_eq!(keystead_message_decrypted_size(null(), 0, null_mut(), null_mut()), argument);
         assert_eq!(keystead_message_key_id(null(), 1, &raw mut bytes, null_mut()), argument);
         assert_eq!(keystead_message_inspect(null(), 1, &raw mut bytes, null_mut()), argument);
+        #[cfg(feature = "auditor")]
+        {
+            use super::verify::keystead_log_verify;
+            assert_eq!(keystead_log_verify(null(), 1, null(), 0, null(), 0, &raw mut bytes, null_mut()), argument);
+            assert_eq!(keystead_log_verify(null(), 0, null(), 0, null(), 0, &raw mut bytes, null_mut()), argument);
+            let none = [null()];
+            assert_eq!(
+                keystead_log_verify(none.as_ptr(), 1, null(), 0, null(), 0, &raw mut bytes, null_mut()),
+                argument
+            );
+        }
         assert!(client.is_null() && key.is_null() && bytes.is_null() && size == 0);
 
         assert_eq!(keystead_error_code(null()), KEYSTEAD_OK);

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use serde::Serialize;
@@ -49,6 +49,22 @@ impl Anchor {
             Error::new(Code::InvalidArgument, message).in_file(path)
         })?;
         Ok(Anchor { stream: last.stream, serial: last.serial, hash: last.head })
+    }
+
+    /// All that stand in a file, as [`Anchor::read_all`] finds them.
+    ///
+    /// Errors: `System` if it cannot be read, `InvalidArgument` if it holds none, or a damaged one.
+    pub fn read_file(path: &Path) -> Result<Vec<Anchor>> {
+        let shown = path.display();
+        let text = fs::read_to_string(path).map_err(|error| {
+            Error::new(Code::System, format!("the anchors in {shown} could not be read: {error}")).in_file(path)
+        })?;
+        Anchor::read_all(&text).ok_or_else(|| {
+            let message = format!(
+                "{shown} holds no anchor, or a damaged one; name a file with lines that `keystead log anchor` printed"
+            );
+            Error::new(Code::InvalidArgument, message).in_file(path)
+        })
     }
 
     /// All that stand in a text, one to a line, behind whatever a relay put before them. `None` if there is none, or one is

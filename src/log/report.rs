@@ -89,6 +89,17 @@ impl Report {
     pub fn is_intact(&self) -> bool {
         self.findings.is_empty() && self.unlisted == 0
     }
+
+    /// For programs: with the verdict before all else.
+    pub fn judged(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Judged<'a> {
+            intact: bool,
+            #[serde(flatten)]
+            report: &'a Report,
+        }
+        Judged { intact: self.is_intact(), report: self }
+    }
 }
 
 impl fmt::Display for Report {

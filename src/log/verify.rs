@@ -29,6 +29,9 @@ const OTHER: &str =
 #[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     pub anchors: &'a [Anchor],
+    /// The files are what a collector kept: chains of many processes side by side. They are read in the order in which they
+    /// are given, and a chain that begins among others is none that somebody put there.
+    pub is_collected: bool,
     /// Seals are verified if there is one.
     #[cfg(feature = "auditor")]
     pub auditor_keys: &'a [AuditorPrivateKey],
@@ -72,7 +75,9 @@ pub fn verify_with(files: &[&Path], options: &Options<'_>) -> Result<Report> {
     for path in files.iter().filter(|path| !source::is_beside(path)) {
         sources.push(Source::open(path).map_err(|error| unreadable(path, &error))?);
     }
-    sources.sort_by_key(|source| source.first_serial);
+    if !options.is_collected {
+        sources.sort_by_key(|source| source.first_serial);
+    }
     let mut verifier = Verifier::new(options);
     for source in &sources {
         verifier.read(source).map_err(|error| unreadable(source.path, &error))?;
@@ -270,7 +275,7 @@ impl<'a> Verifier<'a> {
             chain.follow_seals(self.options, &mut self.findings);
         }
         sequence::flush(&mut self.suspects, &mut self.findings);
-        let strangers = self.find_strangers();
+        let strangers = if self.options.is_collected { Vec::new() } else { self.find_strangers() };
         for (_, chain) in self.chains.iter().filter(|(stream, _)| !strangers.contains(stream)) {
             let (aside, last) = (chain.aside.values(), &chain.sequence.last);
             chain.seals.finish(aside, last, self.options, &mut self.findings);

@@ -70,4 +70,4 @@ class WithKeyServers(unittest.TestCase):
         return path
 
 
-__all__ = ["ROOT", "WithKeyServers", "_library", "keystead"]
+__all__ = ["ROOT", "WithKeyServers", "_library", "key_servers", "keystead"]

@@ -44,6 +44,9 @@ pub struct Verify {
     /// A file with lines of `keystead log anchor`, to prove the end; may be repeated
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
+    /// The files are what a collector kept, with chains of many processes side by side; give the oldest first
+    #[arg(long)]
+    collected: bool,
 }
 
 pub fn run(command: &Command, as_json: bool) -> Result<ExitCode> {
@@ -61,22 +64,11 @@ pub fn run(command: &Command, as_json: bool) -> Result<ExitCode> {
 /// Exit status 1 if anything is wrong.
 fn verify(command: &Verify, as_json: bool) -> Result<ExitCode> {
     let keys = command.auditor_key.iter().map(|path| AuditorPrivateKey::read(path)).collect::<Result<Vec<_>>>()?;
-    let anchors = command.anchor.iter().map(|path| anchors(path)).collect::<Result<Vec<_>>>()?.concat();
+    let anchors = command.anchor.iter().map(|path| Anchor::read_file(path)).collect::<Result<Vec<_>>>()?.concat();
     let paths: Vec<&Path> = command.files.iter().map(PathBuf::as_path).collect();
-    let report = verify_with(&paths, &Options { anchors: &anchors, auditor_keys: &keys })?;
+    let options = Options { anchors: &anchors, auditor_keys: &keys, is_collected: command.collected };
+    let report = verify_with(&paths, &options)?;
     show::verify(&report, as_json)
-}
-
-fn anchors(path: &Path) -> Result<Vec<Anchor>> {
-    let shown = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|error| Error::new(Code::System, format!("the anchors in {shown} could not be read: {error}")))?;
-    Anchor::read_all(&text).ok_or_else(|| {
-        let message = format!(
-            "{shown} holds no anchor, or a damaged one; name a file with lines that `keystead log anchor` printed"
-        );
-        Error::new(Code::InvalidArgument, message)
-    })
 }
 
 fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {

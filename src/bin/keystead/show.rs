@@ -125,7 +125,7 @@ fn word(verdict: Verdict) -> &'static str {
 /// Prints what is wrong with a chain of records. Exit status 1 if anything is.
 pub fn verify(report: &keystead::log::Report, as_json: bool) -> Result<ExitCode> {
     if as_json {
-        json(report)?;
+        json(&report.judged())?;
     } else {
         text(&report.to_string())?;
     }

@@ -32,6 +32,7 @@ from ._errors import (
 from ._library import LibraryError, __version__
 from ._records import LogRecord
 from ._streams import EncryptingWriter
+from ._verify import LogChain, LogFinding, LogReport, verify_log
 
 __all__ = [
     "ArgumentError",
@@ -48,7 +49,10 @@ __all__ = [
     "KeyStateError",
     "KeysteadError",
     "LibraryError",
+    "LogChain",
+    "LogFinding",
     "LogRecord",
+    "LogReport",
     "NetworkError",
     "NotAuthentic",
     "Revocation",
@@ -60,5 +64,6 @@ __all__ = [
     "inspect",
     "inspect_protected_dek",
     "key_id",
+    "verify_log",
     "version",
 ]

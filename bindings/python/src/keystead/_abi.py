@@ -745,3 +745,16 @@ class Library:
             POINTER(c_size_t),  # size_t *out_len
             POINTER(c_void_p),  # keystead_error **err
         ]
+
+        self.log_verify: Any = dll.keystead_log_verify
+        self.log_verify.restype = c_int32
+        self.log_verify.argtypes = [
+            POINTER(c_char_p),  # const char *const *files
+            c_size_t,  # size_t file_count
+            POINTER(c_char_p),  # const char *const *auditor_keys
+            c_size_t,  # size_t auditor_key_count
+            c_char_p,  # const char *anchors
+            c_int32,  # int32_t collected
+            POINTER(c_void_p),  # keystead_bytes **out_report
+            POINTER(c_void_p),  # keystead_error **err
+        ]

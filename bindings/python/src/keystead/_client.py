@@ -12,7 +12,7 @@ from . import _abi, _records
 from ._abi import Code
 from ._errors import argument_error
 from ._handle import Handle
-from ._library import Borrowed, borrow, check, library, new_bytes, take_text, text_argument
+from ._library import Borrowed, borrow, check, library, new_bytes, path_argument, take_text, text_argument
 from ._streams import EncryptingWriter, Readable, Writable, begin_decryption, begin_encryption
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Client(Handle):
 
     def __init__(self, config: str | os.PathLike[str], *, on_record: OnRecord | None = None) -> None:
         functions = library()
-        path = _path_argument(config, "the configuration")
+        path = path_argument(config, "the configuration")
         handle, error = c_void_p(), c_void_p()
         if on_record is None:
             status = functions.client_open(path, byref(handle), byref(error))
@@ -257,7 +257,7 @@ class Client(Handle):
             self._handle,
             text_argument(name, "the space's name"),
             text_argument(kek, "the KEK's name"),
-            _path_argument(file, "the protected DEK"),
+            path_argument(file, "the protected DEK"),
             int(keep_original),
             byref(handle),
             byref(error),
@@ -285,7 +285,7 @@ class Client(Handle):
     def rewrap_space(self, file: str | os.PathLike[str], *, kek: str) -> None:
         """Has the protected DEK in a file encrypted under the newest version of a KEK, which may be another one than
         before. The space's key and its data stay the same."""
-        path, error = _path_argument(file, "the protected DEK"), c_void_p()
+        path, error = path_argument(file, "the protected DEK"), c_void_p()
         check(
             library().client_rewrap_space(self._handle, text_argument(kek, "the KEK's name"), path, byref(error)), error
         )
@@ -522,10 +522,3 @@ def _shortened(out: bytes, length: int) -> bytes:
 
 def _version_argument(key_id: str) -> bytes:
     return text_argument(key_id, "the key's name and version")
-
-
-def _path_argument(path: str | os.PathLike[str], what: str) -> bytes:
-    encoded = os.fsencode(path)
-    if b"\0" in encoded:
-        raise argument_error(f"the path of {what} holds a NUL character")
-    return encoded

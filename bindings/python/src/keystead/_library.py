@@ -106,6 +106,14 @@ def text_argument(value: str, what: str) -> bytes:
     return value.encode()
 
 
+def path_argument(path: str | os.PathLike[str], what: str) -> bytes:
+    """A path for the library, which would take a NUL for its end."""
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise argument_error(f"the path of {what} holds a NUL character")
+    return encoded
+
+
 class _PyBuffer(ctypes.Structure):
     """Py_buffer, as CPython has laid it out since 3.0."""
 
