@@ -1,6 +1,7 @@
 //! What a configuration may say, and what is refused of it, with file, line and remedy.
 
 mod accepted;
+mod auditor;
 mod certificates;
 mod files;
 mod policy;
