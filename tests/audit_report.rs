@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keystead::audit::{AuditTrail, Row};
+use keystead::config::Audit;
+use keystead::log::AuditorPrivateKey;
 
 fn report(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_keystead")).args(["audit", "report"]).args(arguments).output().unwrap()
@@ -103,6 +105,25 @@ fn the_figures_are_those_of_the_trail() {
     std::fs::write(&file, bytes).unwrap();
     let page = self::page(&file);
     assert!(page.contains("id=\"verdict\">Chain NOT intact<") && page.contains("altered"), "an altered row is told of");
+}
+
+/// They stand between what happened, every thousandth row and at least every half minute.
+#[test]
+fn seals_are_neither_operations_nor_notices() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.csv");
+    let auditor_key = Some(AuditorPrivateKey::generate().unwrap().public());
+    let (rotation, durability) = Default::default();
+    let trail = AuditTrail::open_as(&Audit { file: file.clone(), rotation, durability, auditor_key }).unwrap();
+    for number in 0..3 {
+        let key_server = "kms1.example.com";
+        trail.append(&Row { operation: "Get", key_server, port: 5696, succeeded: number != 1, ..Row::default() });
+        assert!(trail.flush(Duration::from_secs(20)));
+    }
+    let told = json(&[file.to_str().unwrap()]);
+    assert_eq!(told["operations"], serde_json::json!({"success": 2, "failure": 1}));
+    assert_eq!((&told["notices"]["count"], &told["seals"]), (&0.into(), &4.into()));
+    assert_eq!(told["verification"]["streams"][0]["checkpoints"], 3);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use keystead::Code;
+use keystead::log::catalogue;
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -54,6 +55,8 @@ pub struct Summary {
     pub failovers: Listed<Failover>,
     /// What the trail tells of itself, such as rows that could not be written.
     pub notices: Listed<Notice>,
+    /// Rows that are the auditor's seals, which the verification judges.
+    pub seals: u64,
     #[serde(skip)]
     unserved: HashMap<(String, String), String>,
 }
@@ -93,6 +96,10 @@ impl Summary {
         if let Some(at) = row.at {
             self.first = Some(self.first.map_or(at, |first| first.min(at)));
             self.last = Some(self.last.map_or(at, |last| last.max(at)));
+        }
+        if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].contains(&row.operation) {
+            self.seals += 1;
+            return;
         }
         if row.server.is_empty() {
             let (what, message) = (row.operation.to_owned(), row.message.to_owned());
