@@ -11,9 +11,12 @@
 
 #![allow(dead_code)] // Each test uses a part of it.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,9 +35,7 @@ pub struct KeyServers {
     pub client_key: PathBuf,
     /// `primary`, `secondary`, `server-3` …
     pub servers: Vec<Server>,
-    process: Child,
-    input: Option<ChildStdin>,
-    output: BufReader<ChildStdout>,
+    harness: BufReader<UnixStream>,
 }
 
 /// One of them.
@@ -101,8 +102,7 @@ impl KeyServers {
         }
     }
 
-    /// Starts `number` servers of the kind in `KEYSTEAD_KEY_SERVERS`, else PyKMIP, and waits until they answer, about
-    /// two seconds.
+    /// Starts `number` servers of the kind in `KEYSTEAD_KEY_SERVERS`, else PyKMIP, and waits until they answer.
     pub fn start(number: usize) -> KeyServers {
         KeyServers::launch(&[], number)
     }
@@ -113,25 +113,12 @@ impl KeyServers {
     }
 
     fn launch(options: &[&str], number: usize) -> KeyServers {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = python();
-        let mut process = Command::new(&python)
-            .arg(root.join("tests/servers/keyservers.py"))
-            .args(options)
-            .args(["--servers", &number.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "cannot start the key servers with {} ({error}). Make it with: cmake --preset default && cmake --build \
-                     build --target venv (or name another Python in KEYSTEAD_PYTHON)",
-                    python.display()
-                )
-            });
-        let input = process.stdin.take();
-        let mut output = BufReader::new(process.stdout.take().expect("it was piped"));
-        let ready = read_line(&mut output);
+        let number = number.to_string();
+        let options: Vec<&str> = options.iter().copied().chain(["--servers", &number]).collect();
+        let mut harness = UnixStream::connect(prepared()).expect("the prepared harness listens");
+        writeln!(harness, "{}", serde_json::json!(options)).expect("the harness listens");
+        let mut harness = BufReader::new(harness);
+        let ready = read_line(&mut harness);
         KeyServers {
             config: path(&ready, "config"),
             dir: path(&ready, "dir"),
@@ -141,9 +128,7 @@ impl KeyServers {
             client_certificate: path(&ready, "client_certificate"),
             client_key: path(&ready, "client_key"),
             servers: ready["servers"].as_array().expect("a list").iter().map(server).collect(),
-            process,
-            input,
-            output,
+            harness,
         }
     }
 
@@ -201,9 +186,8 @@ impl KeyServers {
     }
 
     fn ask(&mut self, command: &str) -> Value {
-        let input = self.input.as_mut().expect("open until drop");
-        writeln!(input, "{command}").expect("the harness listens");
-        let reply = read_line(&mut self.output);
+        writeln!(self.harness.get_mut(), "{command}").expect("the harness listens");
+        let reply = read_line(&mut self.harness);
         assert_eq!(reply["ok"], true, "{command}: {}", reply["error"]);
         reply
     }
@@ -211,12 +195,38 @@ impl KeyServers {
 
 impl Drop for KeyServers {
     fn drop(&mut self) {
-        self.input = None; // The end of its input is its order to end everything.
-        let _ = self.process.wait();
+        // The end of its input is its order to end everything; it closes its side when that is done.
+        let _ = self.harness.get_mut().shutdown(Shutdown::Write);
+        let _ = self.harness.read_to_end(&mut Vec::new());
     }
 }
 
-fn read_line(output: &mut BufReader<ChildStdout>) -> Value {
+/// Where harnesses are started that have loaded what they need: one process for all tests of a program, which ends with it.
+fn prepared() -> &'static Path {
+    static PREPARED: OnceLock<(PathBuf, Child)> = OnceLock::new();
+    let (socket, _) = PREPARED.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = python();
+        let mut process = Command::new(&python)
+            .arg(root.join("tests/servers/keyservers.py"))
+            .arg("prepare")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "cannot start the key servers with {} ({error}). Make it with: cmake --preset default && cmake --build \
+                     build --target venv (or name another Python in KEYSTEAD_PYTHON)",
+                    python.display()
+                )
+            });
+        let mut output = BufReader::new(process.stdout.take().expect("it was piped"));
+        (path(&read_line(&mut output), "socket"), process)
+    });
+    socket
+}
+
+fn read_line(output: &mut impl BufRead) -> Value {
     let mut line = String::new();
     output.read_line(&mut line).expect("the harness answers in UTF-8");
     serde_json::from_str(&line).unwrap_or_else(|_| panic!("the key server harness ended; see its error above"))

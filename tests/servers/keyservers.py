@@ -2,6 +2,7 @@
 
     keyservers.py [--kind KIND] [--servers N] [--keep]                      serves until standard input ends
     keyservers.py [--kind KIND] [--servers N] [--keep] run -- COMMAND ...   runs COMMAND with KEYSTEAD_CONFIG set
+    keyservers.py prepare                                                   starts many of the first kind, each at once
 
 There are two kinds: `pykmip` (the default, or what KEYSTEAD_KEY_SERVERS says), which needs Python with
 `tests/requirements.txt` installed: `cmake --build build --target venv` makes build/venv; and `go`, the program of
@@ -32,6 +33,10 @@ JSON with "ok" and, where that is false, "error":
 
 The servers of kind `go` are one process, so they have one "pid".
 
+Python takes a second to load what PyKMIP needs. `prepare` does so once, and prints {"socket": PATH}. Whoever connects
+to that socket and sends its options as one line, a list in JSON, talks to servers of its own from then on, as over
+standard input and output. It ends with its standard input.
+
 However the test ends, standard input ends with it, and that ends the servers and removes the folder (unless --keep).
 Should the harness itself be killed, its guard does so.
 
@@ -43,7 +48,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -56,7 +63,6 @@ from certificates import Issuer
 from goservers import GoProcess
 from guard import Guard
 from processes import adopt_orphans
-from pykmip import PyKmipServer
 from server import HOST, HarnessError, Server
 
 __all__ = ["HarnessError", "KeyServers"]
@@ -90,15 +96,17 @@ class KeyServers:
             raise
 
     def _start_pykmip(self, names: Sequence[str]) -> None:
-        self.servers = {name: PyKmipServer(name, self.folder, self._guard, self.issuer) for name in names}
+        from pykmip import DATABASE, PyKmipServer, empty_database  # It takes a second to load.
+
+        # With the tables that they share: two servers at once would both make them.
+        (self.folder / DATABASE).write_bytes(empty_database())
+        servers = {name: PyKmipServer(name, self.folder, self._guard, self.issuer) for name in names}
+        self.servers = servers
         certificate = self.issuer.material("server")
-        # The first one makes the tables of the database they share; two at once would both try.
-        first, *others = self.servers.values()
-        for group in ([first], others):
-            for server in group:
-                server.launch(certificate)
-            for server in group:
-                server.await_ready()
+        for server in servers.values():
+            server.launch(certificate)
+        for server in servers.values():
+            server.await_ready()
 
     def _start_go(self, names: Sequence[str]) -> None:
         self._go = GoProcess(names, self.folder, self._guard, self.issuer)
@@ -242,23 +250,61 @@ def run(servers: KeyServers, command: list[str]) -> int:
         return 127
 
 
+def prepare() -> int:
+    """Forks a harness for each connection, until standard input ends."""
+    if default_kind() == "pykmip":
+        import pykmip
+
+        pykmip.empty_database()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for them.
+    with tempfile.TemporaryDirectory(prefix="keystead-prepared-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        path = str(Path(folder) / "socket")
+        listener.bind(path)
+        listener.listen()
+        _print_line({"socket": path})
+        while True:
+            ready, _, _ = select.select([0, listener.fileno()], [], [])
+            if 0 in ready:
+                return 0
+            connection, _ = listener.accept()
+            if os.fork() == 0:
+                os._exit(_serve_connection(connection, listener))
+            connection.close()
+
+
+def _serve_connection(connection: socket.socket, listener: socket.socket) -> int:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    listener.close()
+    for descriptor in (0, 1):
+        os.dup2(connection.fileno(), descriptor)
+    connection.close()
+    try:
+        return main(json.loads(sys.stdin.readline()))
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    finally:
+        sys.stderr.flush()
+
+
 def _print_line(value: dict[str, Any]) -> None:
     print(json.dumps(value), flush=True)
 
 
-def main() -> int:
+def main(options: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Real key servers for tests, on loopback.")
     parser.add_argument("--kind", choices=KINDS, default=default_kind(), help="which servers (default %(default)s)")
     parser.add_argument("--servers", type=int, default=2, metavar="N", help="how many servers (default 2)")
     parser.add_argument("--keep", action="store_true", help="leave the folder with logs and database behind")
-    parser.add_argument("mode", nargs="?", choices=["run"], help="run a command with KEYSTEAD_CONFIG set")
+    parser.add_argument("mode", nargs="?", choices=["run", "prepare"], help="see above")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     command = arguments.command[1:] if arguments.command[:1] == ["--"] else arguments.command
     if arguments.kind not in KINDS:
         parser.error(f"KEYSTEAD_KEY_SERVERS is {arguments.kind!r}, and not one of {', '.join(KINDS)}")
     if arguments.servers < 1 or (arguments.mode == "run") != bool(command):
         parser.error("at least one server, and `run` takes a command")
+    if arguments.mode == "prepare":
+        return prepare()
     # A signal that ends us should end us in order; the guard covers the one that cannot be caught.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
