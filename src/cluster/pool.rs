@@ -3,23 +3,27 @@
 #![forbid(unsafe_code)]
 
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::server::lock;
+use crate::config::Connections;
 use crate::kmip::{Connection, Deadline};
 
-/// Servers close idle connections after 30 s to 3 min, often silently.
-const IDLE_LIMIT: Duration = Duration::from_secs(25);
 /// Connections kept warm for the next calls.
 const WARM_LIMIT: usize = 16;
-/// Connections in use at once. More calls than that wait for one: a key server serves many applications.
-pub const LIMIT: usize = 64;
+
+pub struct Pool {
+    limits: Connections,
+    idle: Mutex<Vec<Idle>>,
+    places: Mutex<Places>,
+    freed: Condvar,
+}
 
 #[derive(Default)]
-pub struct Pool {
-    idle: Mutex<Vec<Idle>>,
-    used: Mutex<usize>,
-    freed: Condvar,
+struct Places {
+    used: usize,
+    /// So many calls wait for one.
+    awaited: usize,
 }
 
 /// A connection without a call.
@@ -33,20 +37,31 @@ pub struct Place<'a>(&'a Pool);
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        *lock(&self.0.used) -= 1;
-        self.0.freed.notify_one();
+        let mut places = lock(&self.0.places);
+        places.used -= 1;
+        let is_awaited = places.awaited > 0;
+        drop(places);
+        if is_awaited {
+            self.0.freed.notify_one();
+        }
     }
 }
 
 impl Pool {
+    pub fn new(limits: Connections) -> Pool {
+        Pool { limits, idle: Mutex::default(), places: Mutex::default(), freed: Condvar::new() }
+    }
+
     /// Waits for a place; `None` if there is none before the deadline.
     pub fn enter(&self, deadline: Deadline) -> Option<Place<'_>> {
-        let mut used = lock(&self.used);
-        while *used == LIMIT {
-            let waited = self.freed.wait_timeout(used, deadline.remaining()?);
-            used = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut places = lock(&self.places);
+        while places.used >= self.limits.most {
+            let left = deadline.remaining()?;
+            places.awaited += 1;
+            places = self.freed.wait_timeout(places, left).unwrap_or_else(PoisonError::into_inner).0;
+            places.awaited -= 1;
         }
-        *used += 1;
+        places.used += 1;
         Some(Place(self))
     }
 
@@ -55,7 +70,7 @@ impl Pool {
         // Those that are closed say farewell, for which nobody else should wait.
         loop {
             let mut candidate = lock(&self.idle).pop()?;
-            if candidate.since.elapsed() < IDLE_LIMIT && candidate.connection.is_usable() {
+            if candidate.since.elapsed() < self.limits.idle && candidate.connection.is_usable() {
                 return Some(candidate);
             }
         }
@@ -70,7 +85,7 @@ impl Pool {
 
     /// Closes what was idle for too long.
     pub fn tidy(&self) {
-        let is_old = |idle: &mut Idle| idle.since.elapsed() >= IDLE_LIMIT;
+        let is_old = |idle: &mut Idle| idle.since.elapsed() >= self.limits.idle;
         let old: Vec<Idle> = lock(&self.idle).extract_if(.., is_old).collect();
         drop(old);
     }
@@ -84,12 +99,14 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_call_waits_for_a_place_and_no_longer_than_its_deadline() {
-        let pool = Pool::default();
-        let mut places: Vec<_> = (0..LIMIT).map(|_| pool.enter(Deadline::after(Duration::ZERO)).unwrap()).collect();
+        let pool = Pool::new(Connections { most: 3, ..Connections::default() });
+        let mut places: Vec<_> = (0..3).map(|_| pool.enter(Deadline::after(Duration::ZERO)).unwrap()).collect();
         assert!(pool.enter(Deadline::after(Duration::from_millis(5))).is_none());
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| pool.enter(Deadline::after(Duration::from_secs(60))).is_some());
@@ -97,6 +114,7 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         places.clear();
-        assert_eq!(*lock(&pool.used), 0);
+        let places = lock(&pool.places);
+        assert_eq!((places.used, places.awaited), (0, 0));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::health::{Change, Health, State};
-use super::pool::{self, Pool};
+use super::pool::Pool;
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Observer, Operation, Version};
@@ -41,7 +41,7 @@ impl Server {
             },
             config: config.clone(),
             policy,
-            pool: Pool::default(),
+            pool: Pool::new(config.connections),
             health: Mutex::default(),
         })
     }
@@ -178,8 +178,8 @@ impl Server {
     fn crowded(&self) -> Failure {
         let message = format!(
             "all {} connections to key server {} were in use until the deadline; check the server's load, or allow more \
-             in failover.deadline",
-            pool::LIMIT,
+             in server.max_connections or failover.deadline",
+            self.config.connections.most,
             self.name()
         );
         Failure::new(Error::new(Code::Deadline, message), None)

@@ -81,6 +81,8 @@ impl Server {
             ("ca_certificate", !self.tls.trust.is_like(&other.tls.trust)),
             ("crl", self.tls.trust.revoked() != other.tls.trust.revoked()),
             ("client_certificate", !self.tls.has_identity_of(&other.tls)),
+            ("max_connections", self.connections.most != other.connections.most),
+            ("max_idle", self.connections.idle != other.connections.idle),
         ];
         differences.into_iter().filter(|(_, differs)| *differs).map(|(what, _)| what).collect()
     }

@@ -11,7 +11,9 @@ use super::schema::{
     rotation,
 };
 use super::tls::{self, TlsItems, TrustItem};
-use super::{Audit, Config, Finding, Keys, Log, Mask, Policy, Secret, Server, Target, Tls, auditor, findings};
+use super::{
+    Audit, Config, Connections, Finding, Keys, Log, Mask, Policy, Secret, Server, Target, Tls, auditor, findings,
+};
 use crate::error::{Code, Result};
 
 pub(super) struct Loader<'a> {
@@ -118,6 +120,7 @@ impl<'a> Loader<'a> {
             let why = format!("key server {host} has a `password` but no `user`, and KMIP sends both; add `user`");
             return Err(self.source.error(Code::ConfigInvalid, place, &why));
         }
+        let usual = Connections::default();
         let password = section.password;
         let password = password.map(|password| self.password("password", password, &format!("for key server {host}")));
 
@@ -128,6 +131,10 @@ impl<'a> Loader<'a> {
             tls,
             user: section.user.map(|user| user.0),
             password: password.transpose()?.map(Arc::new),
+            connections: Connections {
+                most: section.max_connections.map_or(usual.most, |most| most.get().into()),
+                idle: section.max_idle.map_or(usual.idle, |idle| idle.0),
+            },
         })
     }
 

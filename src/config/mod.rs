@@ -81,6 +81,22 @@ pub struct Server {
     pub user: Option<String>,
     /// KMIP password, where configured.
     pub password: Option<Arc<Secret>>,
+    pub connections: Connections,
+}
+
+/// The connections to a key server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// In use at once. More calls than that wait for one: a key server serves many applications.
+    pub most: usize,
+    /// How long one is kept that nobody uses. Servers close idle connections after 30 s to 3 min, often silently.
+    pub idle: Duration,
+}
+
+impl Default for Connections {
+    fn default() -> Connections {
+        Connections { most: 64, idle: Duration::from_secs(25) }
+    }
 }
 
 /// Whom we trust and who we are, towards a server.

@@ -70,6 +70,8 @@ pub(super) struct ServerSection {
     pub client_certificate: Option<Spanned<PemSource>>,
     pub client_key: Option<Spanned<PemSource>>,
     pub client_key_password: Option<Spanned<PasswordSource>>,
+    pub max_connections: Option<NonZeroU16>,
+    pub max_idle: Option<PositivePeriod>,
 }
 
 #[derive(Deserialize)]

@@ -140,6 +140,7 @@ pub fn client(trust: &Authority, identity: Arc<CertifiedKey>, host: &str, port: 
         }),
         user: None,
         password: None,
+        connections: config::Connections::default(),
     }
 }
 

@@ -96,6 +96,8 @@ client_key = "client.key"
 [[server]]
 host = "kms1.example.com"
 kmip_version = "1.2"
+max_connections = 8
+max_idle = "50s"
 user = "alice"
 password = "file:password"
 [[server]]
@@ -127,6 +129,8 @@ durability = "fsync"
     let [first, second, third] = &config.servers[..] else { panic!("three servers") };
     assert_eq!(first.user.as_deref(), Some("alice"));
     assert_eq!(first.kmip_minor, Some(2));
+    assert_eq!((first.connections.most, first.connections.idle), (8, Duration::from_secs(50)));
+    assert_eq!(second.connections, config::Connections::default());
     assert_eq!(first.password.as_ref().unwrap().expose(), "correct horse");
     assert_eq!((second.host.as_str(), second.port), ("2001:db8::7", 5697));
     assert_eq!(first.tls.common_name, "client of orders");

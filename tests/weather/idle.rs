@@ -1,5 +1,6 @@
 //! Connections that end while nobody uses them.
 
+use std::fs;
 use std::time::Duration;
 
 use keystead::Client;
@@ -59,6 +60,44 @@ fn many_connections_that_ended_while_they_were_idle_cost_one_reconnect() {
         client.show_key("orders").unwrap_or_else(|error| panic!("{how:?}: {error}"));
         assert_eq!(proxy.accepted(), before + 1, "{how:?}");
     }
+}
+
+/// With more in the section `[[server]]`.
+fn limited(servers: &KeyServers, proxy: &Proxy, more: &str) -> Client {
+    let path = configured(servers, "limited", &[proxy.port], "10s");
+    let text = fs::read_to_string(&path).unwrap();
+    let port = format!("port = {}\n", proxy.port);
+    fs::write(&path, text.replace(&port, &format!("{port}{more}\n"))).unwrap();
+    Client::open(&path).unwrap()
+}
+
+#[test]
+fn a_connection_is_used_again_until_nobody_has_used_it_for_as_long_as_is_configured() {
+    let servers = start(1);
+    let proxy = Proxy::start(servers.servers[0].port);
+    for (limit, connections) in [("10ms", 4), ("1h", 1)] {
+        let client = limited(&servers, &proxy, &format!("max_idle = \"{limit}\""));
+        let before = proxy.accepted();
+        for _ in 0..4 {
+            client.key("nobody").err().unwrap();
+            std::thread::sleep(Duration::from_millis(11));
+        }
+        assert_eq!(proxy.accepted() - before, connections, "{limit}");
+    }
+}
+
+#[test]
+fn no_more_connections_are_in_use_at_once_than_are_configured() {
+    let servers = start(1);
+    let proxy = Proxy::start(servers.servers[0].port);
+    let client = limited(&servers, &proxy, "max_connections = 2");
+    client.create_key("orders").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| client.show_key("orders").unwrap());
+        }
+    });
+    assert_eq!(proxy.accepted(), 2);
 }
 
 #[test]
