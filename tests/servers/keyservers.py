@@ -46,6 +46,7 @@ Objects on the servers are private to the common name of the client certificate.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import select
@@ -256,6 +257,7 @@ def prepare() -> int:
         import pykmip
 
         pykmip.empty_database()
+    gc.freeze()  # A collection in a child would write to, and so copy, every page.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for them.
     with tempfile.TemporaryDirectory(prefix="keystead-prepared-") as folder, socket.socket(socket.AF_UNIX) as listener:
         path = str(Path(folder) / "socket")
