@@ -88,6 +88,15 @@ pub(super) enum End<T> {
     Unserved(&'static str),
 }
 
+/// Whom a call could not make use of, and why.
+#[derive(Default)]
+struct Tried {
+    /// They could not be asked; another round may be luckier.
+    failed: Vec<(usize, Failure)>,
+    /// Their protocol versions lack what is asked.
+    incapable: Vec<(usize, Failure)>,
+}
+
 /// The order of one round: `first`, then the servers that are not resting, then the resting ones.
 pub(super) fn order(servers: &[usize], first: Option<usize>, is_resting: impl Fn(usize) -> bool) -> Vec<usize> {
     let mut order = servers.to_vec();
@@ -101,7 +110,14 @@ pub(super) fn run<S: Servers>(
     clock: &impl Clock,
     servers: &S,
 ) -> (End<S::Answer>, Vec<(usize, Failure)>) {
-    let mut failed = Vec::new();
+    let mut tried = Tried::default();
+    let end = until_the_end(terms, clock, servers, &mut tried);
+    // A call that was served has no use for who could not have served it.
+    let incapable = if let End::Found(..) = end { Vec::new() } else { tried.incapable };
+    (end, tried.failed.into_iter().chain(incapable).collect())
+}
+
+fn until_the_end<S: Servers>(terms: &Terms<'_>, clock: &impl Clock, servers: &S, tried: &mut Tried) -> End<S::Answer> {
     let mut absent = None;
     let mut rounds = 0;
     loop {
@@ -112,28 +128,30 @@ pub(super) fn run<S: Servers>(
             None if rounds == 1 => Stage::First,
             None => Stage::Later,
         };
-        match go_round(terms, clock, servers, stage, &mut failed) {
+        match go_round(terms, clock, servers, stage, tried) {
             Some(End::Absent(server, answer)) => {
                 let (_, since, _) = absent.get_or_insert((server, clock.now(), answer));
-                if !may_still_arrive(terms, clock.now(), *since, &failed) {
+                if !may_still_arrive(terms, clock.now(), *since, &tried.failed) {
                     break;
                 }
                 clock.sleep(terms.failover.delay.max(SHORTEST_PAUSE).min(terms.failover.replication_delay));
             }
-            Some(end) => return (end, failed),
+            Some(end) => return end,
             None if absent.is_some() => break,
-            None if terms.deadline.remaining_at(clock.now()).is_none() => {
-                return (End::Unserved("the deadline passed"), failed);
+            // All that there are were asked, and each is too old.
+            None if tried.failed.is_empty() && !tried.incapable.is_empty() => {
+                return End::Refused(tried.incapable.remove(0).1.error);
             }
-            None if failed.iter().all(|(_, failure)| is_fault_of_trust(failure.code())) => {
-                return (End::Unserved("none can be trusted, or none trusts us,"), failed);
+            None if terms.deadline.remaining_at(clock.now()).is_none() => return End::Unserved("the deadline passed"),
+            None if tried.failed.iter().all(|(_, failure)| is_fault_of_trust(failure.code())) => {
+                return End::Unserved("none can be trusted, or none trusts us,");
             }
-            None if rounds >= terms.failover.rounds => return (End::Unserved("every round failed"), failed),
+            None if rounds >= terms.failover.rounds => return End::Unserved("every round failed"),
             None => ::log::debug!("round {rounds} over all key servers brought no answer"),
         }
     }
     let (server, _, answer) = absent.expect("the loop ends with it");
-    (End::Absent(server, answer), failed)
+    End::Absent(server, answer)
 }
 
 /// Whether an object that nobody knows who could be asked may be on its way from a server that could not.
@@ -148,12 +166,15 @@ fn go_round<S: Servers>(
     clock: &impl Clock,
     servers: &S,
     stage: Stage,
-    failed: &mut Vec<(usize, Failure)>,
+    tried: &mut Tried,
 ) -> Option<End<S::Answer>> {
     let mut absent = None;
     let order = servers.order(clock.now());
     for (position, &server) in order.iter().enumerate() {
-        if !failed.is_empty() && !servers.is_healthy(server) {
+        if tried.incapable.iter().any(|(incapable, _)| *incapable == server) {
+            continue;
+        }
+        if !tried.failed.is_empty() && !servers.is_healthy(server) {
             let left = terms.deadline.remaining_at(clock.now()).unwrap_or_default();
             clock.sleep(terms.failover.delay.min(left));
         }
@@ -177,11 +198,15 @@ fn go_round<S: Servers>(
             Err(failure) if failure.code() == Code::KeyNotFound || terms.is_read && failure.may_mean_not_found() => {
                 absent.get_or_insert(End::Absent(server, Err(failure.error)));
             }
+            // We did not ask it: that is no answer of the cluster while another server may be newer.
+            Err(failure) if failure.code() == Code::Unsupported && !failure.request_sent => {
+                tried.incapable.push((server, failure));
+            }
             Err(failure) if !failure.code().is_transport() => return Some(End::Refused(failure.error)),
             Err(failure) if failure.request_sent && !terms.is_repeatable => {
                 return Some(End::Lost(server, failure.error));
             }
-            Err(failure) => failed.push((server, failure)),
+            Err(failure) => tried.failed.push((server, failure)),
         }
     }
     absent

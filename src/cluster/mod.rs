@@ -2,7 +2,8 @@
 //!
 //! A server that cannot be reached is rested and the next one is tried after `delay`; after the last the
 //! round starts again, up to `rounds` or the deadline of the call. Any complete KMIP answer is an answer;
-//! only "not found" is also asked of the other servers, because replication lags.
+//! only "not found" is also asked of the other servers, because replication lags. A server whose protocol version lacks
+//! an operation is not asked, so that is no answer while another server may be newer.
 
 #![forbid(unsafe_code)]
 

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use keystead::Client;
+use keystead::client::Original;
+use keystead::{Client, Code};
 
-use crate::keyservers::{KeyServers, Kind};
+use crate::keyservers::{KeyServers, Kind, pinned_version};
 
 /// The harness's configuration with more in its section `[failover]`.
 fn configured(servers: &KeyServers, more: &str) -> Client {
@@ -31,6 +32,32 @@ fn reads_go_to_each_server_in_its_turn_where_that_is_wanted() {
     for _ in 0..3 {
         client.show_key("orders").unwrap();
     }
+}
+
+#[test]
+fn a_server_too_old_for_a_space_leaves_it_to_a_newer_one() {
+    if !Kind::Go.is_there() || pinned_version().is_some() {
+        return;
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 2);
+    let file = servers.dir.join("archive.dek");
+    let client = Client::open(&servers.config).unwrap();
+    client.create_kek("vault").unwrap();
+    client.create_space("archive", "vault", &file, Original::Keep).unwrap();
+    let protected = fs::read(&file).unwrap();
+    servers.kill("primary");
+    servers.set_versions("primary", "1.0,1.1");
+    servers.restart("primary");
+
+    let asked = servers.count("primary", "Decrypt");
+    let client = Client::open(&servers.config).unwrap();
+    client.unlock_space(&protected, "archive").unwrap();
+    assert_eq!(servers.count("primary", "Decrypt"), asked);
+    servers.kill("secondary");
+    servers.set_versions("secondary", "1.0");
+    servers.restart("secondary");
+    let error = Client::open(&servers.config).unwrap().unlock_space(&protected, "archive").err().unwrap();
+    assert_eq!(error.code(), Code::Unsupported, "{error}");
 }
 
 #[test]

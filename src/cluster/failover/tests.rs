@@ -27,6 +27,8 @@ enum Does {
     DenyVaguely,
     /// Takes the request and ends the connection.
     Cut,
+    /// Speaks a protocol version that does not have the operation.
+    Lack,
     /// Has a certificate that we do not trust.
     Deceive,
 }
@@ -112,6 +114,7 @@ impl<F: Fn(usize, u64) -> Does> Servers for Fake<F> {
             DenyVaguely => failure(Code::PermissionDenied, true)
                 .map_err(|failure| Failure { reason: Some(ResultReason::GENERAL_FAILURE), ..failure }),
             Cut => failure(Code::ConnectionLost, true),
+            Lack => failure(Code::Unsupported, false),
             Deceive => failure(Code::ServerUntrusted, false),
         };
         let mut health = self.healths[server].borrow_mut();
@@ -288,6 +291,22 @@ fn a_write_whose_reply_was_lost_is_not_repeated_and_a_read_is() {
     let refused = |server, _| if server == 0 { Refuse } else { Serve };
     let (end, _) = Fake::new(2, refused).call(seconds(30), false);
     assert!(matches!(end, End::Found(1, true)), "no byte of it was sent");
+}
+
+#[test]
+fn a_server_that_is_too_old_is_no_answer_while_another_one_may_be_newer() {
+    let servers = Fake::new(2, |server, _| if server == 0 { Lack } else { Serve });
+    let (end, asked) = servers.call(seconds(30), false);
+    assert!(matches!(end, End::Found(1, true)));
+    assert_eq!(asked, [(0, 0), (1, 0)], "it is not waited for");
+    let servers = Fake::new(2, |_, _| Lack);
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Refused(error) if error.message() == "server 0"));
+    assert_eq!(asked.len(), 2, "no version comes with waiting");
+    let servers = Fake::new(2, |server, second| [Lack, if second < 4 { Refuse } else { Serve }][server]);
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Found(1, true)));
+    assert_eq!(asked, [(0, 0), (1, 0), (1, 2000), (1, 4000)], "the one that can be of use is waited for");
 }
 
 #[test]

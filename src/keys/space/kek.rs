@@ -210,17 +210,32 @@ impl Keys {
 
     /// Fails where the server that has the KEK cannot work with it, before anything is made.
     pub(super) fn check_rung(&self, kek: &Kek, deadline: Deadline) -> Result<()> {
-        let server = kek.found.server;
-        let capabilities = self.cluster.capabilities(server, deadline).map_err(|failure| failure.error)?;
-        let name = self.cluster.server(server).name();
-        let rung = match kek.rung {
-            Rung::Gcm => kmip::Rung::Gcm,
-            Rung::CbcHmac => kmip::Rung::CbcMac,
-        };
-        match capabilities.lacks(rung) {
-            Some(lack) => Err(no_rung(&name, &lack)),
+        match self.lack_of(kek.found.server, kek.rung, deadline)? {
+            Some(lack) => Err(no_rung(&self.cluster.server(kek.found.server).name(), &lack)),
             None => Ok(()),
         }
+    }
+
+    /// The KEK as known to a server that can work with it: a protected DEK is not lost while one of them can unwrap it.
+    pub(super) fn at_capable_server(&self, mut kek: Kek, deadline: Deadline) -> Result<Kek> {
+        let Err(refusal) = self.check_rung(&kek, deadline) else { return Ok(kek) };
+        let can = |&server: &usize| {
+            let turn = self.cluster.turn(server, deadline);
+            matches!(self.lack_of(server, kek.rung, turn), Ok(None))
+        };
+        let server = self.cluster.order().into_iter().find(can).ok_or(refusal)?;
+        kek.found.server = server;
+        kek.mac.iter_mut().for_each(|mac| mac.server = server);
+        Ok(kek)
+    }
+
+    /// What a server lacks of a rung.
+    fn lack_of(&self, server: usize, rung: Rung, deadline: Deadline) -> Result<Option<String>> {
+        let capabilities = self.cluster.capabilities(server, deadline).map_err(|failure| failure.error)?;
+        Ok(capabilities.lacks(match rung {
+            Rung::Gcm => kmip::Rung::Gcm,
+            Rung::CbcHmac => kmip::Rung::CbcMac,
+        }))
     }
 }
 

@@ -210,7 +210,7 @@ impl Keys {
         self.tell_space(catalogue::SPACE_KEK_REQUESTED, &header.space, &[("kek", header.kek.to_string().into())]);
         let outcome = self.find_kek_version(&header.kek, header.rung, deadline).and_then(|kek| {
             check_state(&kek, self.settings.allow_compromised)?;
-            self.check_rung(&kek, deadline)?;
+            let kek = self.at_capable_server(kek, deadline)?;
             self.recover_dek(protected, &kek, deadline).map(|material| (kek, material))
         });
         match &outcome {
