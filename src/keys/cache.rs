@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::handle::{End, Handle, Key};
+use super::now;
 use super::uses::Uses;
 use super::version::Version;
 use crate::envelope::KeyId;
@@ -50,8 +51,14 @@ pub struct Counts {
 struct Contents {
     /// Its client was closed: what is still on its way from a key server is not kept.
     is_closed: bool,
-    named: HashMap<String, Key>,
+    named: HashMap<String, Followed, foldhash::quality::RandomState>,
     versions: HashMap<KeyId, Arc<Version>>,
+}
+
+/// A handle, and the version that it follows.
+struct Followed {
+    key: Key,
+    version: Arc<Version>,
 }
 
 impl Cache {
@@ -60,22 +67,38 @@ impl Cache {
     }
 
     pub fn named(&self, name: &str) -> Option<Key> {
-        let key = self.read().named.get(name)?.clone();
-        key.handle().touch();
-        Some(key)
+        let contents = self.read();
+        let followed = contents.named.get(name)?;
+        followed.version.touch(now());
+        Some(followed.key.clone())
+    }
+
+    /// The handle of a name whose version is good enough: the whole of a hit, so it looks at the clock and at the version
+    /// once.
+    #[inline]
+    pub fn hit(&self, name: &str, is_good: impl FnOnce(&Version, u64) -> bool) -> Option<Key> {
+        let contents = self.read();
+        let followed = contents.named.get(name)?;
+        let now = now();
+        followed.version.touch(now);
+        if !is_good(&followed.version, now) {
+            return None;
+        }
+        self.tally.hits.fetch_add(1, Ordering::Relaxed);
+        Some(followed.key.clone())
     }
 
     pub fn is_followed(&self, id: &KeyId) -> bool {
-        self.read().named.get(&id.name).is_some_and(|key| key.handle().follows(id))
+        self.read().named.get(&id.name).is_some_and(|followed| followed.version.id() == id)
     }
 
     pub fn all_named(&self) -> Vec<Key> {
-        self.read().named.values().cloned().collect()
+        self.read().named.values().map(|followed| followed.key.clone()).collect()
     }
 
     pub fn version(&self, id: &KeyId) -> Option<Arc<Version>> {
         let version = self.read().versions.get(id)?.clone();
-        version.touch();
+        version.touch(now());
         Some(version)
     }
 
@@ -84,7 +107,7 @@ impl Cache {
     pub fn all_versions(&self) -> Vec<Arc<Version>> {
         let contents = self.read();
         let is_apart = |one: &Arc<Version>| contents.versions.get(one.id()).is_none_or(|kept| !Arc::ptr_eq(kept, one));
-        let followed = contents.named.values().filter_map(|key| key.handle().current());
+        let followed = contents.named.values().map(|followed| followed.version.clone());
         contents.versions.values().cloned().chain(followed.filter(is_apart)).collect()
     }
 
@@ -98,7 +121,8 @@ impl Cache {
         }
         let id = version.id().clone();
         contents.versions.insert(id.clone(), version.clone());
-        let key = contents.named.entry(id.name).or_insert_with(|| Key::new(version, self.uses.clone())).clone();
+        let follow = || Followed { key: Key::new(version.clone(), self.uses.clone()), version };
+        let key = contents.named.entry(id.name).or_insert_with(follow).key.clone();
         self.tally.evicted.fetch_add(contents.evict(self.max_entries), Ordering::Relaxed);
         key
     }
@@ -109,14 +133,15 @@ impl Cache {
         version
     }
 
-    /// Lets a handle go on with a newer version.
+    /// Lets a handle go on with a newer version, unless it was ended meanwhile.
     pub fn follow(&self, handle: &Handle, newer: Arc<Version>) {
         let mut contents = self.write();
-        if !contents.is_closed {
-            let evicted = contents.insert(newer.clone(), self.max_entries);
-            self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
-            handle.follow(newer);
-        }
+        let followed = contents.named.get_mut(handle.name());
+        let Some(followed) = followed.filter(|followed| std::ptr::eq(followed.key.handle(), handle)) else { return };
+        followed.version = newer.clone();
+        handle.follow(newer.clone());
+        let evicted = contents.insert(newer, self.max_entries);
+        self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
 
     /// Lets the least recently used version go that no application holds, so that its memory serves another key.
@@ -131,9 +156,9 @@ impl Cache {
         let mut contents = self.write();
         let held = contents.versions.len();
         let is_meant = |known: &str| name.is_none_or(|name| name == known);
-        contents.named.retain(|name, key| {
+        contents.named.retain(|name, followed| {
             if is_meant(name) {
-                key.handle().end(End::Purged);
+                followed.key.handle().end(End::Purged);
             }
             !is_meant(name)
         });
@@ -155,17 +180,16 @@ impl Cache {
         if let Some(version) = contents.versions.get(id) {
             version.verify(state.into());
         }
-        let followed = contents.named.get(&id.name).and_then(|key| key.handle().current());
-        if let Some(version) = followed.filter(|version| version.id() == id) {
-            version.verify(state.into());
+        let followed = contents.named.get(&id.name).filter(|followed| followed.version.id() == id);
+        if let Some(followed) = followed {
+            followed.version.verify(state.into());
         }
         if state == State::Destroyed {
-            contents.versions.remove(id);
-            let follows = |key: &Key| key.handle().current().is_some_and(|version| version.id() == id);
-            if let Some(key) = contents.named.get(&id.name).filter(|key| follows(key)) {
-                key.handle().end(End::Destroyed);
+            if let Some(followed) = followed {
+                followed.key.handle().end(End::Destroyed);
                 contents.named.remove(&id.name);
             }
+            contents.versions.remove(id);
         }
     }
 
@@ -173,7 +197,7 @@ impl Cache {
     pub fn close(&self) {
         let mut contents = self.write();
         contents.is_closed = true;
-        contents.named.drain().for_each(|(_, key)| key.handle().end(End::Closed));
+        contents.named.drain().for_each(|(_, followed)| followed.key.handle().end(End::Closed));
         contents.versions.clear();
     }
 
@@ -236,17 +260,14 @@ impl Contents {
     /// Lets the least recently used version go. A handle that the application still holds keeps its version:
     /// it is the application's, not the cache's, and is still to be verified.
     fn evict_oldest(&mut self) -> Option<KeyId> {
-        let is_held = |id: &KeyId| {
-            let key = self.named.get(&id.name);
-            key.is_some_and(|key| !key.is_unused() && key.handle().follows(id))
-        };
+        let follower = |id: &KeyId| self.named.get(&id.name).filter(|followed| followed.version.id() == id);
+        let is_held = |id: &KeyId| follower(id).is_some_and(|followed| !followed.key.is_unused());
         let free = self.versions.values().filter(|version| !is_held(version.id()));
         let id = free.min_by_key(|version| version.used())?.id().clone();
-        self.versions.remove(&id);
-        let follows = |key: &Key| key.handle().current().is_none_or(|version| *version.id() == id);
-        if self.named.get(&id.name).is_some_and(follows) {
+        if follower(&id).is_some() {
             self.named.remove(&id.name);
         }
+        self.versions.remove(&id);
         Some(id)
     }
 }

@@ -235,17 +235,7 @@ impl Handle {
         }
     }
 
-    pub(super) fn touch(&self) {
-        if let Some(version) = self.current.load().as_ref() {
-            version.touch();
-        }
-    }
-
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
         self.current.load().as_ref().is_some_and(|version| version.is_verified_within(limit))
-    }
-
-    pub(super) fn follows(&self, id: &KeyId) -> bool {
-        self.current.load().as_ref().is_some_and(|version| version.id() == id)
     }
 }

@@ -101,18 +101,24 @@ impl Keys {
     /// The handle that follows `name`. Blocks on the network unless the key is cached and verified within `ttl`, or
     /// within `max_stale` while no server answers.
     pub fn named(&self, name: &str) -> Result<Key> {
-        if let Some(key) = self.cache.named(name)
-            && self.is_good(&key)
-        {
-            self.cache.count_hit();
-            return Ok(key);
+        match self.hit(name) {
+            Some(key) => Ok(key),
+            None => self.miss(name),
         }
+    }
+
+    #[cold]
+    fn miss(&self, name: &str) -> Result<Key> {
         check_name(name)?;
         self.cache.count_miss();
-        self.newest_flights.once(name.to_owned(), || match self.cache.named(name) {
-            Some(key) if self.is_good(&key) => Ok(key),
-            Some(key) => self.refresh(&key).map(|()| key),
-            None => self.fetch_newest(name),
+        self.newest_flights.once(name.to_owned(), || {
+            if let Some(key) = self.hit(name) {
+                return Ok(key);
+            }
+            match self.cache.named(name) {
+                Some(key) => self.refresh(&key).map(|()| key),
+                None => self.fetch_newest(name),
+            }
         })
     }
 
@@ -215,8 +221,7 @@ impl Keys {
 
     fn version(&self, id: &KeyId) -> Result<Arc<Version>> {
         if let Some(version) = self.cache.version(id)
-            && (self.is_fresh(&version, self.limits.ttl)
-                || self.is_followed(id) && !version.is_worn(self.limits.max_uses))
+            && (self.is_fresh(&version, self.limits.ttl, now()) || self.is_followed(id) && !version.is_worn())
         {
             self.cache.count_hit();
             return Ok(version);

@@ -58,15 +58,17 @@ impl Keys {
         }
     }
 
-    pub(super) fn is_good(&self, key: &Key) -> bool {
-        key.handle().current().is_some_and(|version| self.is_fresh(&version, self.limits.version_ttl))
+    /// The handle of a name that need not be verified before it is used.
+    #[inline]
+    pub(super) fn hit(&self, name: &str) -> Option<Key> {
+        self.cache.hit(name, |version, now| self.is_fresh(version, self.limits.version_ttl, now))
     }
 
     /// Whether a version need not be verified before it is used. In an outage nobody waits for an attempt that is in vain.
-    pub(super) fn is_fresh(&self, version: &Version, ttl: Duration) -> bool {
-        let is_outage = || now() < self.outage_until.load(Ordering::Relaxed);
-        let is_verified = version.is_verified_within(ttl) && !version.is_worn(self.limits.max_uses);
-        is_verified || is_outage() && version.check_stale().is_ok()
+    #[inline]
+    pub(super) fn is_fresh(&self, version: &Version, ttl: Duration, now: u64) -> bool {
+        let is_verified = version.was_verified_within(ttl, now) && !version.is_worn();
+        is_verified || now < self.outage_until.load(Ordering::Relaxed) && version.check_stale().is_ok()
     }
 
     /// Remembers whether any server answers.

@@ -40,6 +40,7 @@ pub struct Version {
 pub struct Rules {
     /// In nanoseconds.
     max_stale: u64,
+    max_uses: Option<u64>,
     /// Whether it decrypts when it is compromised.
     allow_compromised: bool,
 }
@@ -47,7 +48,7 @@ pub struct Rules {
 impl Rules {
     pub fn new(cache: &config::Cache, keys: &config::Keys) -> Rules {
         let max_stale = u64::try_from(cache.max_stale.as_nanos()).unwrap_or(u64::MAX);
-        Rules { max_stale, allow_compromised: keys.allow_compromised }
+        Rules { max_stale, max_uses: cache.max_uses, allow_compromised: keys.allow_compromised }
     }
 }
 
@@ -113,21 +114,31 @@ impl Version {
     }
 
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
-        u128::from(now().saturating_sub(self.verified.load(Ordering::Relaxed))) < limit.as_nanos()
+        self.was_verified_within(limit, now())
+    }
+
+    #[inline]
+    pub(super) fn was_verified_within(&self, limit: Duration, now: u64) -> bool {
+        u128::from(now.saturating_sub(self.verified.load(Ordering::Relaxed))) < limit.as_nanos()
     }
 
     pub(super) fn is_used_within(&self, limit: Duration) -> bool {
         u128::from(now().saturating_sub(self.used())) < limit.as_nanos()
     }
 
-    pub(super) fn touch(&self) {
-        self.used.store(now(), Ordering::Relaxed);
-        self.uses.fetch_add(1, Ordering::Relaxed);
+    /// It was given out at `now`.
+    #[inline]
+    pub(super) fn touch(&self, now: u64) {
+        self.used.store(now, Ordering::Relaxed);
+        if self.rules.max_uses.is_some() {
+            self.uses.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Whether the cache has given it out more than `limit` times since it was verified.
-    pub(super) fn is_worn(&self, limit: Option<u64>) -> bool {
-        limit.is_some_and(|limit| self.uses.load(Ordering::Relaxed) > limit)
+    /// Whether the cache has given it out more often since it was verified than the configuration allows.
+    #[inline]
+    pub(super) fn is_worn(&self) -> bool {
+        self.rules.max_uses.is_some_and(|limit| self.uses.load(Ordering::Relaxed) > limit)
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -232,7 +243,7 @@ pub(super) mod tests {
     /// An active version that was just verified.
     pub fn version_of(id: &str) -> Version {
         let key = envelope::Key::new(KeyId::parse(id).unwrap(), Slot::copy_of(&[7; 32]).unwrap());
-        let rules = Rules { max_stale: 60_000_000_000, allow_compromised: false };
+        let rules = Rules { max_stale: 60_000_000_000, max_uses: None, allow_compromised: false };
         Version::new(key, &found(id, State::Active), rules)
     }
 
@@ -244,7 +255,7 @@ pub(super) mod tests {
         let key = envelope::Key::new(KeyId::new("a", 1).unwrap(), Slot::copy_of(&[7; 32]).unwrap());
         let Standing { state, activation_date, deactivation_date } = standing;
         let found = Found { activation_date, deactivation_date, ..found("a/1", state) };
-        Version::new(key, &found, Rules { max_stale: 60_000_000_000, allow_compromised })
+        Version::new(key, &found, Rules { max_stale: 60_000_000_000, max_uses: None, allow_compromised })
     }
 
     #[test]
