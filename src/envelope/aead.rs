@@ -16,9 +16,22 @@ const ENC_STRUCTURE: [u8; 13] = *b"\x83\x67Encrypt\x43\xa1\x01\x03";
 /// Encrypts `plaintext` into `out`, which is longer by the tag.
 #[inline]
 pub(super) fn seal(key: &LessSafeKey, iv: &[u8; IV_SIZE], aad: &[u8], plaintext: &[u8], out: &mut [u8]) -> Result<()> {
+    let sealed = seal_one_of_many(key, iv, aad, plaintext, out);
+    scrub::registers();
+    sealed
+}
+
+/// As [`seal`], and leaves the registers as they are: they are scrubbed behind the last of many.
+#[inline]
+pub(super) fn seal_one_of_many(
+    key: &LessSafeKey,
+    iv: &[u8; IV_SIZE],
+    aad: &[u8],
+    plaintext: &[u8],
+    out: &mut [u8],
+) -> Result<()> {
     let (ciphertext, tag) = out.split_at_mut(plaintext.len());
-    let sealed = with_enc_structure(aad, |structure| encrypt(key, iv, structure, plaintext, ciphertext));
-    finish(sealed, tag)
+    finish(with_enc_structure(aad, |structure| encrypt(key, iv, structure, plaintext, ciphertext)), tag)
 }
 
 /// As [`seal`], with the Enc_structure as a whole.
@@ -31,7 +44,9 @@ pub(super) fn seal_under(
     out: &mut [u8],
 ) -> Result<()> {
     let (ciphertext, tag) = out.split_at_mut(plaintext.len());
-    finish(encrypt(key, iv, structure, plaintext, ciphertext), tag)
+    let sealed = finish(encrypt(key, iv, structure, plaintext, ciphertext), tag);
+    scrub::registers();
+    sealed
 }
 
 /// In line at each length of associated data, and therefore small: a call costs a short message a tenth of its time.
@@ -49,7 +64,6 @@ fn encrypt(
 
 #[inline(always)]
 fn finish(sealed: std::result::Result<Tag, Unspecified>, tag: &mut [u8]) -> Result<()> {
-    scrub::registers();
     let sealed = sealed.map_err(|_| {
         Error::new(Code::Internal, "AES-256-GCM refused a plaintext of a length that messages allow; report this")
     })?;

@@ -6,20 +6,24 @@
 /// Major type 2, RFC 8949 §3.1.
 const BYTE_STRING: u8 = 2 << 5;
 
-/// The head of a byte string of `length` bytes: an array and how much of it counts.
-pub(super) fn head(length: usize) -> ([u8; 5], usize) {
-    let l = (length as u32).to_be_bytes();
-    let first = match length {
-        0..24 => return ([BYTE_STRING | length as u8, 0, 0, 0, 0], 1),
-        24..0x100 => return ([BYTE_STRING | 24, l[3], 0, 0, 0], 2),
-        0x100..0x1_0000 => return ([BYTE_STRING | 25, l[2], l[3], 0, 0], 3),
-        0x1_0000..=0xffff_ffff => BYTE_STRING | 26,
+/// The head of a byte string of `length` bytes: an array and how much of it counts. Made in one piece: a processor waits
+/// when it is to read together what was just written apart.
+#[inline]
+pub(super) fn head(length: usize) -> ([u8; 8], usize) {
+    const FIRST: u64 = BYTE_STRING as u64;
+    let l = length as u64;
+    let (head, size) = match length {
+        0..24 => (FIRST | l, 1),
+        24..0x100 => ((FIRST | 24) << 8 | l, 2),
+        0x100..0x1_0000 => ((FIRST | 25) << 16 | l, 3),
+        0x1_0000..=0xffff_ffff => ((FIRST | 26) << 32 | l, 5),
         _ => unreachable!("no string of the formats reaches 4 GiB"),
     };
-    ([first, l[0], l[1], l[2], l[3]], 5)
+    ((head << (64 - 8 * size)).to_be_bytes(), size)
 }
 
 /// How many bytes [`head`] takes.
+#[inline]
 pub(super) const fn head_size(length: usize) -> usize {
     match length {
         0..24 => 1,

@@ -113,6 +113,19 @@ impl Session {
         aead::seal(&self.key, iv, aad, plaintext, place)
     }
 
+    /// As [`Session::write`]; the caller scrubs the registers behind the last message.
+    #[inline]
+    pub(super) fn write_one_of_many(
+        &self,
+        iv: &[u8; IV_SIZE],
+        plaintext: &[u8],
+        aad: &[u8],
+        out: &mut [u8],
+    ) -> Result<()> {
+        let place = message::frame(out, plaintext.len(), iv, &self.recipients);
+        aead::seal_one_of_many(&self.key, iv, aad, plaintext, place)
+    }
+
     /// Whether it goes on at `ticks` of the time stamp counter.
     #[inline]
     fn goes_on(&self, ticks: u64, now: impl FnOnce() -> u64) -> bool {
@@ -154,10 +167,11 @@ impl Turn<'_> {
         iv(self.session.first as u32, self.ticks)
     }
 
-    /// The IV of one message of a batch.
+    /// The IV of one message of a batch. `ticks` need not be asked for each of them: should the machine be cloned within
+    /// the batch, both clones go on with the same values and so write the same messages.
     #[inline]
-    pub fn iv_of(&self, index: u32) -> [u8; IV_SIZE] {
-        iv(self.session.first as u32 + index, platform::timestamp_counter())
+    pub fn iv_of(&self, index: u32, ticks: u64) -> [u8; IV_SIZE] {
+        iv(self.session.first as u32 + index, ticks)
     }
 }
 
