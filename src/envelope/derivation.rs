@@ -65,8 +65,8 @@ pub(super) fn to_decrypt(material: &[u8; 32], purpose: Use, recipient: &Recipien
     in_a_slot(|| {
         let prk = extract(material, recipient.salt);
         // AES-GCM alone would accept a ciphertext made to open under two keys.
-        let is_committed = commitment(&prk, purpose, recipient.id)?.ct_eq(recipient.commitment);
-        if !bool::from(is_committed) {
+        let commitment = commitment(&prk, purpose, recipient.id)?;
+        if !bool::from(words(&commitment).ct_eq(&words(recipient.commitment))) {
             return Err(not_authentic());
         }
         content_key(&prk, purpose, recipient.protected)
@@ -112,6 +112,12 @@ fn commitment(prk: &Prk, purpose: Use, id: &[u8]) -> Result<[u8; COMMITMENT_SIZE
     let mut commitment = [0; COMMITMENT_SIZE];
     prk.expand(&info, HKDF_SHA256).and_then(|okm| okm.fill(&mut commitment)).map_err(|_| too_long())?;
     Ok(commitment)
+}
+
+/// Four words are compared sooner than 32 bytes.
+fn words(commitment: &[u8; COMMITMENT_SIZE]) -> [u64; COMMITMENT_SIZE / 8] {
+    let (words, _) = commitment.as_chunks();
+    std::array::from_fn(|index| u64::from_ne_bytes(words[index]))
 }
 
 fn content_key(prk: &Prk, purpose: Use, protected: &[u8]) -> Result<LessSafeKey> {

@@ -145,10 +145,7 @@ impl Key {
 
     #[cold]
     fn decrypt_new_session(&self, parts: &Parts<'_>, aad: &[u8], out: &mut [u8]) -> Result<()> {
-        let recipient = parts.recipient()?;
-        if recipient.id != self.kid.as_bytes() {
-            return Err(message::wrong_key(&recipient, &self.id));
-        }
+        let recipient = parts.recipient_of(&self.kid, &self.id)?;
         let size = parts.ciphertext.len();
         let out = out.get_mut(..size).ok_or_else(|| Error::buffer_too_small(size))?;
         let key = self.in_room(|| derivation::to_decrypt(&self.material, Use::Message, &recipient))?;

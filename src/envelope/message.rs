@@ -71,7 +71,7 @@ pub(super) fn frame<'a>(out: &'a mut [u8], n: usize, iv: &[u8; IV_SIZE], recipie
     let (front, rest) = out.split_at_mut(HEAD_AT);
     front[..FRONT.len()].copy_from_slice(&FRONT);
     front[FRONT.len()..].copy_from_slice(iv);
-    // All five bytes: a constant length is one store, and what is too much is overwritten by the ciphertext.
+    // All of its bytes: a constant length is one store, and what is too much is overwritten by the ciphertext.
     rest[..head.len()].copy_from_slice(&head);
     let (ciphertext, end) = rest[head_size..].split_at_mut(n + TAG_SIZE);
     copy(recipients, end);
@@ -121,10 +121,24 @@ impl<'a> Parts<'a> {
             _ => Err(not_authentic()),
         }
     }
+
+    /// The recipient if its id is this one. `given` is the key of that id, for the error.
+    pub fn recipient_of(&self, id: &str, given: &KeyId) -> Result<Recipient<'a>> {
+        match recipient_of_any_id(self.recipients) {
+            // An id that is ours need not be looked at any further.
+            Some((recipient, [])) if recipient.id == id.as_bytes() => Ok(recipient),
+            Some((recipient, [])) => Err(wrong_key(&recipient, given)),
+            _ => Err(not_authentic()),
+        }
+    }
 }
 
 /// The recipient at the front of `recipients`, and what follows it.
 pub(super) fn recipient(recipients: &[u8]) -> Option<(Recipient<'_>, &[u8])> {
+    recipient_of_any_id(recipients).filter(|(recipient, _)| identity::split(recipient.id).is_some())
+}
+
+fn recipient_of_any_id(recipients: &[u8]) -> Option<(Recipient<'_>, &[u8])> {
     let mut reader = Reader { rest: recipients };
     reader.expect(&RECIPIENTS)?;
     let protected = reader.bytes()?;
@@ -138,8 +152,7 @@ pub(super) fn recipient(recipients: &[u8]) -> Option<(Recipient<'_>, &[u8])> {
     inner.expect(&COMMITMENT)?;
     let commitment = inner.array()?;
 
-    let is_valid = inner.rest.is_empty() && identity::split(id).is_some();
-    is_valid.then_some((Recipient { protected, id, commitment, salt }, reader.rest))
+    inner.rest.is_empty().then_some((Recipient { protected, id, commitment, salt }, reader.rest))
 }
 
 impl Recipient<'_> {

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use arc_swap::{ArcSwapOption, Guard};
 
 use super::derivation::ContentKey;
-use super::message::SALT_SIZE;
+use super::identity::MAX_ID;
+use super::message::{self, SALT_SIZE};
 
 const PLACES: usize = 256;
+/// In place, because another allocation would cost a new session as much as a compression of SHA-256.
+const MAX_RECIPIENTS: usize = message::recipients_size(MAX_ID);
 
 static TABLE: [ArcSwapOption<Opened>; PLACES] = [const { ArcSwapOption::const_empty() }; PLACES];
 
@@ -20,8 +23,16 @@ static TABLE: [ArcSwapOption<Opened>; PLACES] = [const { ArcSwapOption::const_em
 pub(super) struct Opened {
     /// The key handle that derived it: two clients may have different keys of one name.
     owner: u64,
-    recipients: Vec<u8>,
+    recipients_size: usize,
+    recipients: [u8; MAX_RECIPIENTS],
     key: ContentKey,
+}
+
+impl Opened {
+    #[inline]
+    fn recipients(&self) -> &[u8] {
+        &self.recipients[..self.recipients_size]
+    }
 }
 
 /// A look into one place of the table.
@@ -32,7 +43,7 @@ impl Place {
     #[inline]
     pub fn key(&self, owner: u64, recipients: &[u8]) -> Option<&ContentKey> {
         let opened = self.0.as_ref()?;
-        (opened.owner == owner && opened.recipients == recipients).then_some(&opened.key)
+        (opened.owner == owner && opened.recipients() == recipients).then_some(&opened.key)
     }
 }
 
@@ -51,7 +62,9 @@ pub(super) fn look(recipients: &[u8]) -> Place {
 
 /// Keeps a session whose message was verified.
 pub(super) fn keep(owner: u64, recipients: &[u8], key: ContentKey) {
-    place(recipients).store(Some(Arc::new(Opened { owner, recipients: recipients.to_vec(), key })));
+    let mut opened = Opened { owner, recipients_size: recipients.len(), recipients: [0; MAX_RECIPIENTS], key };
+    opened.recipients[..recipients.len()].copy_from_slice(recipients);
+    place(recipients).store(Some(Arc::new(opened)));
 }
 
 /// Lets go of every session of a key that goes away.
