@@ -22,11 +22,16 @@ fn open(path: &Path, level: Level, format: Format, durability: Durability) -> Lo
     Log::open(&config::Log { level, format, target, durability, ..config::Log::default() }, "orders-api").unwrap()
 }
 
-/// What is told of a message, as the client tells it.
+/// A message, as the client looks whether it is to be told.
 fn of_message(log: &Log) {
-    if !black_box(log).is_enabled(Level::Verbose) {
-        return;
+    if black_box(log).is_enabled(Level::Verbose) {
+        tell_of_message(log);
     }
+}
+
+/// Out of line, so that who does not tell does not make room for it.
+#[inline(never)]
+fn tell_of_message(log: &Log) {
     let fields = [("key_name", Cow::Borrowed("customer-42")), ("key_version", "3".into()), ("bytes", "1024".into())];
     let record = Record { event: "client.start", severity: Severity::Debug, level: Level::Verbose, fields: &fields };
     let _ = black_box(log.queue(black_box(&record)));

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::log::chain::{ChainedFile, Form, Keeping, Link};
 use crate::log::layout::{Layout, push_hex};
 use crate::log::queue::{Queue, Ticket};
-use crate::log::time::{Moment, push_digits};
+use crate::log::time::{Digits, Moment, push_digits};
 use crate::log::{self, Record, Severity, text};
 
 /// One row.
@@ -75,24 +75,24 @@ impl AuditTrail {
     /// Puts a row into the queue.
     pub fn queue(&self, row: &Row<'_>) -> Written {
         let address = row.ip_address.map(|address| address.to_string()).unwrap_or_default();
-        let port = if row.port == 0 { String::new() } else { row.port.to_string() };
-        let version = row.key_version.map(|version| version.to_string()).unwrap_or_default();
-        let duration = row.duration.as_micros().to_string();
+        let [port, version, duration] =
+            [row.port.into(), row.key_version.map_or(0, u64::from), row.duration.as_micros() as u64]
+                .map(|number| Digits::of(number, 1));
         let cells: [&str; CELLS] = [
             row.operation,
             row.key_server,
             &address,
-            &port,
+            if row.port == 0 { "" } else { port.as_str() },
             row.key_name,
             row.user,
             if row.succeeded { "success" } else { "failure" },
-            &version,
+            if row.key_version.is_none() { "" } else { version.as_str() },
             row.identifier,
             row.state,
             row.kmip_version,
             row.result_reason,
             row.result_message,
-            &duration,
+            duration.as_str(),
         ];
         Written(self.queue.push(ROW, Severity::Info, true, cells.into_iter().map(|cell| ("", cell))))
     }
@@ -167,15 +167,15 @@ fn push_row<'a>(cells: impl Iterator<Item = &'a str>, moment: Moment, line: &mut
 
 /// Appends a cell: quoted where RFC 4180 §2 asks for it, on one line, and never a formula to a spreadsheet.
 fn push_cell(line: &mut String, cell: &str) {
-    let is_plain = |b: u8| matches!(b, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'.' | b'_' | b' ' | b':');
-    if cell.bytes().all(is_plain) {
+    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if !is_formula && text::is_all(cell, |b| matches!(b, b' '..=b'~') & !matches!(b, b'"' | b',')) {
         return line.push_str(cell);
     }
     let is_quoted = cell.contains([',', '"', '\n', '\r']);
     if is_quoted {
         line.push('"');
     }
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+    if is_formula {
         line.push('\'');
     }
     for c in cell.chars() {

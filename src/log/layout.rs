@@ -7,6 +7,8 @@
 
 use ring::digest;
 
+use super::time::push_ascii;
+
 /// No chain gets there.
 pub(super) const MAX_SERIAL: u64 = i64::MAX as u64;
 
@@ -162,18 +164,14 @@ impl Hash {
 
     /// Appends the 64 digits.
     pub fn push_hex(self, text: &mut String) {
-        text.push_str(std::str::from_utf8(&self.hex()).expect("hexadecimal digits are ASCII"));
+        push_ascii(text, &self.hex());
     }
 
     /// The 64 digits.
     pub fn hex(self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 64];
-        for (digits, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            digits[0] = DIGITS[usize::from(byte >> 4)];
-            digits[1] = DIGITS[usize::from(byte & 15)];
-        }
-        text
+        let mut digits = [0; 64];
+        hex(&self.0, &mut digits);
+        digits
     }
 }
 
@@ -205,8 +203,18 @@ pub(super) fn decimal(text: &[u8]) -> Option<u64> {
 
 /// Appends the 16 hexadecimal digits that name a chain.
 pub(crate) fn push_hex(out: &mut String, stream: u64) {
-    let digit = |at: u32| char::from(b"0123456789abcdef"[(stream >> (at * 4) & 15) as usize]);
-    out.extend((0..16).rev().map(digit));
+    let mut digits = [0; 16];
+    hex(&stream.to_be_bytes(), &mut digits);
+    push_ascii(out, &digits);
+}
+
+/// Two digits for each byte.
+fn hex(bytes: &[u8], out: &mut [u8]) {
+    // Without a table and without a branch, so that the compiler does many at a time.
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    for (digits, byte) in out.chunks_exact_mut(2).zip(bytes) {
+        (digits[0], digits[1]) = (digit(byte >> 4), digit(byte & 15));
+    }
 }
 
 /// The 16 hexadecimal digits that name a chain.

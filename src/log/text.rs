@@ -63,7 +63,13 @@ pub(crate) fn push_visible_text(out: &mut String, text: &str) {
 
 /// Whether it is ASCII that anybody sees: most values are, and need no look at each character.
 pub(crate) fn is_printable(text: &str) -> bool {
-    text.bytes().all(|b| matches!(b, b' '..=b'~'))
+    is_all(text, |b| matches!(b, b' '..=b'~'))
+}
+
+/// Whether all bytes are of a kind. Looks at all of them, which is sooner done than stopping at the first that is not.
+#[inline]
+pub(crate) fn is_all(text: &str, is_of_kind: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & is_of_kind(byte))
 }
 
 /// Appends a character, escaped if it is one that a reader would not see or that would break or turn the line.
@@ -80,7 +86,7 @@ pub(crate) fn push_visible(out: &mut String, c: char) {
 }
 
 fn is_bare(value: &str) -> bool {
-    !value.is_empty() && value.bytes().all(|b| matches!(b, b'!'..=b'~') && !matches!(b, b'"' | b'\\' | b'='))
+    !value.is_empty() && is_all(value, |b| matches!(b, b'!'..=b'~') & !matches!(b, b'"' | b'\\' | b'='))
 }
 
 /// Control characters, line and paragraph separators, and what reorders, joins or hides text: marks of direction

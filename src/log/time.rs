@@ -135,33 +135,58 @@ impl Civil {
     /// Appends `2026-11-23`.
     pub fn push_date(self, out: &mut String) {
         push_digits(out, self.year.max(0) as u64, 4);
-        out.push('-');
-        push_digits(out, self.month.into(), 2);
-        out.push('-');
-        push_digits(out, self.day.into(), 2);
+        let ([m, n], [d, e]) = (two(self.month), two(self.day));
+        push_ascii(out, &[b'-', m, n, b'-', d, e]);
     }
 
     /// Appends `20:15:00`.
     pub fn push_time(self, out: &mut String) {
-        push_digits(out, self.hour.into(), 2);
-        out.push(':');
-        push_digits(out, self.minute.into(), 2);
-        out.push(':');
-        push_digits(out, self.second.into(), 2);
+        let ([h, i], [m, n], [s, t]) = (two(self.hour), two(self.minute), two(self.second));
+        push_ascii(out, &[h, i, b':', m, n, b':', s, t]);
     }
 }
 
-/// Appends a number of at least so many digits, of which there are at most 20. Records hold many, and the formatter of the
-/// standard library takes most of their time.
-pub(crate) fn push_digits(out: &mut String, mut number: u64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut start = digits.len();
-    while number > 0 || digits.len() - start < width {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
+/// Appends a number of at least so many digits, of which there are at most 20.
+pub(crate) fn push_digits(out: &mut String, number: u64, width: usize) {
+    out.push_str(Digits::of(number, width).as_str());
+}
+
+/// A number as text. Records hold many, and the formatter of the standard library takes most of their time.
+pub(crate) struct Digits {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Digits {
+    /// At least `width` digits, of which there are at most 20.
+    pub fn of(mut number: u64, width: usize) -> Digits {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        while number > 9 {
+            start -= 2;
+            digits[start..start + 2].copy_from_slice(&two((number % 100) as u8));
+            number /= 100;
+        }
+        if number > 0 {
+            start -= 1;
+            digits[start] = b'0' + number as u8;
+        }
+        Digits { digits, start: start.min(digits.len() - width) }
     }
-    out.push_str(std::str::from_utf8(&digits[start..]).expect("digits are ASCII"));
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.digits[self.start..]).expect("digits are ASCII")
+    }
+}
+
+/// The two digits of a number below 100.
+fn two(number: u8) -> [u8; 2] {
+    [b'0' + number / 10 % 10, b'0' + number % 10]
+}
+
+/// Appends what is known to be ASCII.
+pub(super) fn push_ascii(out: &mut String, bytes: &[u8]) {
+    out.push_str(std::str::from_utf8(bytes).expect("ASCII is UTF-8"));
 }
 
 /// Seconds since 1970 as `2026-11-23 20:15:00Z`.
