@@ -1,8 +1,8 @@
 //! What is remembered of keys: the highest version seen, so that a server that lags or lost something never takes
 //! a name back to an older one, and what is known to need a version, so that it is not destroyed under it.
 //!
-//! In memory, and in a file where one is configured. It holds no secrets and is only ever appended to, a line for each
-//! change, so that the processes of an application can share it:
+//! In memory, and in a file where one is configured. It holds no secrets and is appended to, a line for each change, so
+//! that the processes of an application can share it; once most lines are outdated it is made anew:
 //!
 //! ```text
 //! version customer-42/3 active
@@ -13,10 +13,10 @@
 
 #![forbid(unsafe_code)]
 
+mod file;
+
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,9 +25,10 @@ use super::space::kek::object_id;
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::State;
-use crate::log::place;
+use file::{News, StateFile, WHAT};
 
-const WHAT: &str = "the state of the keys";
+/// So many outdated lines are no reason to make the file anew. Each is synced, so that tests do with fewer.
+const OUTDATED: usize = if cfg!(test) { 20 } else { 1000 };
 /// The longest description of what needs a version, in bytes.
 const MAX_REFERENCE: usize = 256;
 
@@ -48,9 +49,9 @@ pub struct Ledger {
 struct Known {
     newest: HashMap<String, Newest>,
     references: HashMap<KeyId, BTreeSet<String>>,
-    file: Option<File>,
-    /// How much of the file was read.
-    offset: u64,
+    file: Option<StateFile>,
+    /// How many lines of the file were read.
+    lines: usize,
     /// Whether the file was found to hold what is no line of ours, or could not be written.
     is_damaged: bool,
 }
@@ -62,7 +63,7 @@ impl Ledger {
     pub fn open(path: Option<&Path>) -> Result<Ledger> {
         let mut known = Known::default();
         if let Some(path) = path {
-            known.file = Some(place::open(path, WHAT, true).map_err(|fault| fault.into_error(path, WHAT))?);
+            known.file = Some(StateFile::open(path)?);
             known.catch_up().map_err(|error| failed(path, "read", &error))?;
         }
         Ok(Ledger { path: path.map(Path::to_owned), known: Mutex::new(known) })
@@ -169,34 +170,62 @@ impl Known {
 
     /// Reads what this or another process has added.
     fn catch_up(&mut self) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let size = file.metadata()?.len();
-        if size <= self.offset {
-            return Ok(());
-        }
-        let mut bytes = vec![0; usize::try_from(size - self.offset).map_err(io::Error::other)?];
-        file.read_exact_at(&mut bytes, self.offset)?;
-        // The rest of a line may be on its way.
-        let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else { return Ok(()) };
-        self.offset += end as u64 + 1;
-        for line in bytes[..end].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let is_ours = std::str::from_utf8(line).is_ok_and(|line| self.apply(line));
-            self.is_damaged |= !is_ours;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let news = file.read()?;
+        self.take_in(&news);
+        if self.is_outgrown() {
+            self.renew();
         }
         Ok(())
     }
 
-    /// In one write, so that lines of several processes do not mix. A torn line before it is ended.
-    fn append(&mut self, lines: &str) -> io::Result<()> {
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let size = file.metadata()?.len();
-        let mut last = [b'\n'];
-        if size > 0 {
-            file.read_exact_at(&mut last, size - 1)?;
+    fn take_in(&mut self, news: &News) {
+        if news.is_another {
+            self.lines = 0;
+            self.references.clear();
         }
-        let start = if last == [b'\n'] { "" } else { "\n" };
-        file.write_all(format!("{start}{lines}").as_bytes())?;
-        file.sync_data()
+        for line in news.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let is_ours = std::str::from_utf8(line).is_ok_and(|line| self.apply(line));
+            self.is_damaged |= !is_ours;
+            self.lines += 1;
+        }
+    }
+
+    /// Whether most lines are outdated. One that is not ours is kept for whoever has to look at it.
+    fn is_outgrown(&self) -> bool {
+        let needed = self.newest.len() + self.references.values().map(BTreeSet::len).sum::<usize>();
+        self.lines > 2 * needed + OUTDATED && !self.is_damaged
+    }
+
+    /// Makes the file anew, with what is still true. Where that fails it stays as it is, which is right and long, and is tried
+    /// again when it has grown as much once more.
+    fn renew(&mut self) {
+        let Some(mut file) = self.file.take() else { return };
+        let _long = file.replace(|news| {
+            self.take_in(&news);
+            self.text()
+        });
+        self.file = Some(file);
+        self.lines = 0;
+    }
+
+    fn text(&self) -> String {
+        let versions = self
+            .newest
+            .iter()
+            .map(|(name, seen)| version_line(&KeyId { name: name.clone(), version: seen.version }, *seen));
+        let needs = self
+            .references
+            .iter()
+            .flat_map(|(id, what)| what.iter().map(move |what| format!("reference {id} {what}\n")));
+        let mut lines: Vec<String> = versions.chain(needs).collect();
+        lines.sort();
+        lines.concat()
+    }
+
+    /// In one write, so that lines of several processes do not mix.
+    fn append(&mut self, lines: &str) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), |file| file.append(lines))
     }
 
     /// Whether it is a line of ours.
@@ -299,6 +328,72 @@ mod tests {
         let again = Ledger::open(Some(&path)).unwrap();
         assert_eq!(again.references(&id("a/3")), ["after the torn line"]);
         assert_eq!(again.references(&id("a/1")), ["x"]);
+    }
+
+    #[test]
+    fn what_is_outdated_leaves_the_file_and_what_is_true_stays_for_every_process() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let (one, other) = (Ledger::open(Some(&path)).unwrap(), Ledger::open(Some(&path)).unwrap());
+        one.note(&[found("a/2", State::Active), found("b/7", State::Deactivated)]);
+        one.refer(&id("a/2"), "table orders").unwrap();
+        other.refer(&id("a/1"), "archive").unwrap();
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
+        for number in 0..2 * OUTDATED {
+            one.refer(&id("a/2"), &format!("job {number}")).unwrap();
+            one.release(&id("a/2"), &format!("job {number}")).unwrap();
+        }
+        assert!(lines() < OUTDATED + 20, "{} lines", lines());
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // The other one had the old file open, and writes to the new one.
+        other.refer(&id("c/1"), "backup of May").unwrap();
+        other.release(&id("a/1"), "archive").unwrap();
+        for ledger in [&one, &other, &Ledger::open(Some(&path)).unwrap()] {
+            assert_eq!(ledger.newest("a"), Some(Newest { version: 2, has_ended: false }));
+            assert_eq!(ledger.newest("b"), Some(Newest { version: 7, has_ended: true }));
+            assert_eq!(ledger.references(&id("a/2")), ["table orders"]);
+            assert_eq!(ledger.references(&id("c/1")), ["backup of May"]);
+            assert!(ledger.references(&id("a/1")).is_empty() && ledger.was_damaged().is_none());
+        }
+    }
+
+    #[test]
+    fn nothing_is_lost_while_several_processes_write_and_the_file_is_made_anew() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let write = |writer: usize| {
+            let ledger = Ledger::open(Some(&path)).unwrap();
+            for number in 0..40 {
+                ledger.refer(&id("a/1"), &format!("writer {writer} keeps {number}")).unwrap();
+                for _ in 0..4 {
+                    ledger.refer(&id("a/1"), &format!("writer {writer} drops")).unwrap();
+                    ledger.release(&id("a/1"), &format!("writer {writer} drops")).unwrap();
+                }
+            }
+        };
+        let before = std::os::unix::fs::MetadataExt::ino(&{
+            drop(Ledger::open(Some(&path)).unwrap());
+            std::fs::metadata(&path).unwrap()
+        });
+        std::thread::scope(|scope| (0..4).for_each(|writer| drop(scope.spawn(move || write(writer)))));
+        assert_ne!(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap()), before, "it was made anew");
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        assert_eq!(ledger.references(&id("a/1")).len(), 160);
+        assert!(ledger.was_damaged().is_none());
+    }
+
+    #[test]
+    fn a_line_that_is_not_ours_is_kept() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        std::fs::write(&path, "nonsense\n".to_owned() + &"version a/1 active\n".repeat(2 * OUTDATED)).unwrap();
+        assert_eq!(ledger.newest("a").map(|newest| newest.version), Some(1));
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with("nonsense\n"));
     }
 
     #[test]

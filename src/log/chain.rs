@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -219,7 +219,7 @@ impl Tail {
                     Opened::new(place::open(&paths.state, paths.what, false)?)?
                 }
             };
-            lock(&state.file, deadline)?;
+            place::lock(&state.file, deadline)?;
             if state.size_at(&paths.state)?.is_some() {
                 return Ok(state);
             }
@@ -452,28 +452,6 @@ fn write_whole(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        }
-    }
-}
-
-/// Waits for the lock, but not for ever: a process that was stopped while it held the lock must not stop others.
-fn lock(file: &File, deadline: Instant) -> io::Result<()> {
-    let mut pause = Duration::from_micros(5);
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "another process holds the lock on its state file",
-                ));
-            }
-            Err(TryLockError::WouldBlock) => {
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(1));
-            }
         }
     }
 }

@@ -2,10 +2,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::config::files::{folder_of, is_ours};
 use crate::error::{Code, Error};
@@ -87,6 +88,28 @@ pub(crate) fn open(path: &Path, what: &str, append: bool) -> Result<File, Fault>
     match fault_of(&file.metadata()?) {
         Some(why) => Err(exposed(&why)),
         None => Ok(file),
+    }
+}
+
+/// Waits for the lock, but not for ever: a process that was stopped while it held the lock must not stop others.
+pub(crate) fn lock(file: &File, deadline: Instant) -> io::Result<()> {
+    let mut pause = Duration::from_micros(5);
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "another process holds the lock on its state file",
+                ));
+            }
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(1));
+            }
+        }
     }
 }
 
