@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use keystead::audit::{AuditTrail, Row};
 use keystead::config::{self, Target};
 use keystead::log::{Format, Level, Log, Record, Severity, verify};
 use serde_json::Value;
@@ -213,4 +214,34 @@ fn one_file_may_change_its_format() {
     let report = verify(&[&path]).unwrap();
     assert!(report.is_intact(), "{report}");
     assert_eq!((report.streams.len(), report.records, report.notes.len()), (1, 8 * 2 + 4, 4), "{report}");
+}
+
+/// docs/LOG.md tells how to check a line by hand; its commands are run as they stand there.
+#[test]
+fn the_page_on_the_log_reproduces_every_hash_with_sha256sum() {
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/LOG.md")).unwrap();
+    let block = |label: &str| page.split("```\n").find(|block| block.contains(label)).unwrap();
+    let of_lines = block("# syslog, syslog-5424");
+    let sum = of_lines.lines().find(|line| line.contains("sha256sum")).unwrap();
+    let script = |label: &str| {
+        let body = of_lines.lines().find(|line| line.ends_with(label)).unwrap_or_else(|| panic!("no {label}"));
+        format!("{body}\n{sum}")
+    };
+    let by_hand = |script: &str, line: &str| {
+        let output = Command::new("bash").args(["-c", &format!("line=$1\n{script}"), "bash", line]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()[..64].to_owned()
+    };
+    let fields: Fields<'_> = &[("key_name", HOSTILE.into()), ("message", "two\r\nlines".into())];
+    let folder = tempfile::tempdir().unwrap();
+    for (format, label) in FORMATS.into_iter().zip(["syslog, syslog-5424", "syslog-5424", "# cef", "# leef"]) {
+        let lines = write(format, &folder.path().join(format!("{format:?}")), HOSTILE, &[fields, PLAIN]);
+        for line in lines {
+            assert!(line.ends_with(&by_hand(&script(label), &line)), "{label}: {line}");
+        }
+    }
+    let trail = AuditTrail::open(&folder.path().join("audit.csv")).unwrap();
+    trail.append(&Row { operation: "Get", key_name: HOSTILE, succeeded: true, ..Row::default() });
+    let text = fs::read_to_string(folder.path().join("audit.csv")).unwrap();
+    let row = text.lines().nth(1).unwrap();
+    assert!(row.ends_with(&by_hand(block("row=${line"), &format!("{row}\r"))), "{row}");
 }

@@ -1,5 +1,7 @@
 //! What is accepted, and what holds when it is left out.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,25 @@ fn a_minimal_configuration_has_the_documented_defaults() {
     assert_eq!((config.cache.max_entries, config.log.level), (1000, Level::Basic));
     assert!(config.log.target.is_none() && config.audit.is_none());
     assert_eq!(ids(&findings), ["single-server", "no-log", "no-audit"]);
+}
+
+/// Each block of the pages that is a configuration, or a part of one.
+#[test]
+fn what_the_pages_show_loads() {
+    let site = Site::new();
+    let folder = site.folder.path().to_str().unwrap();
+    for (page, count) in [("CONFIG.md", 1), ("OPERATIONS.md", 2)] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(page)).unwrap();
+        let blocks: Vec<_> = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        assert_eq!(blocks.len(), count, "{page}");
+        for block in blocks {
+            let folders = ["/etc/keystead", "/var/log/keystead", "/var/lib/keystead"];
+            let block = folders.iter().fold(block.to_owned(), |block, other| block.replace(other, folder));
+            let whole = if block.contains("[client]") { block } else { minimal("strict") + &block };
+            let loaded = site.load(&whole);
+            assert!(loaded.is_ok(), "{page}: {:?} in\n{whole}", loaded.err());
+        }
+    }
 }
 
 #[test]
