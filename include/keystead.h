@@ -46,6 +46,9 @@
  * THREADS. Any function may be called on any object from any thread at any time: const T * means that calls may
  * run at once. Only _free takes T *, and it must be the last to use the object.
  *
+ * CALLBACKS. The library calls the application only through a keystead_on_record that was given to it, in a thread of
+ * its own; its comment says what may be done there.
+ *
  * BLOCKING. Every comment says whether its function may wait for the network or files, or uses the CPU alone.
  * No call waits longer than the deadline in the configuration.
  *

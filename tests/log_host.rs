@@ -7,7 +7,8 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use keystead::config::{self, Target};
+use keystead::Code;
+use keystead::config::{self, OnFailure, Target};
 use keystead::log::{Format, Level, Log, OnRecord, Record, Report, Severity, verify};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -96,6 +97,22 @@ fn a_function_that_hangs_stops_nobody_and_is_told_what_it_missed() {
     }
     assert!(lost > 10_000 && read + lost == 20_001, "{read} read, {lost} lost");
     assert!(check(&lines).is_intact());
+}
+
+#[test]
+fn work_is_refused_while_a_function_hangs_only_if_so_configured() {
+    let refusing = config::Log { on_failure: OnFailure::Refuse, ..config(Level::Basic, Format::Syslog, None) };
+    for (config, is_refused) in [(config(Level::Basic, Format::Syslog, None), false), (refusing, true)] {
+        let (go_on, told, function) = held();
+        let log = open(&config, function);
+        write(&log, "first");
+        told.recv_timeout(PATIENCE).unwrap();
+        (0..10_000).for_each(|_| write(&log, "customer"));
+        assert_eq!(log.check(|| None).is_err_and(|error| error.code() == Code::LogFailed), is_refused);
+        drop(go_on);
+        while !told.recv_timeout(PATIENCE).unwrap().contains("event=log.lost") {}
+        log.check(|| None).unwrap();
+    }
 }
 
 #[test]

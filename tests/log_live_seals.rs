@@ -1,12 +1,16 @@
 //! Seals in what goes to a collector or to the application: what was sent cannot be rewritten where it is kept.
 #![cfg(feature = "auditor")]
 
+#[path = "common/programs.rs"]
+mod programs;
+
 use std::fs;
 use std::io::{BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keystead::config::{self, AuditorKey, Target};
 use keystead::log::{
@@ -170,4 +174,49 @@ fn chains_side_by_side_are_proven_each_if_a_collector_kept_them() {
     assert_eq!(kinds(&prove(&lines, false)), [Kind::Inserted], "a log's own file holds one chain");
     lines.remove(50);
     assert_eq!(kinds(&prove(&lines, true)), [Kind::Missing]);
+}
+
+/// As an auditor would do it: with the tool, on what rsyslog kept of two applications.
+#[test]
+fn what_a_real_rsyslogd_kept_is_proven_with_the_tool() {
+    let folder = tempfile::tempdir().unwrap();
+    let (kept, key, port) = (folder.path().join("kept"), folder.path().join("auditor.key"), programs::free_port());
+    let text = format!(
+        r#"
+        global(workDirectory="{}" parser.escapeControlCharacterTab="off" net.enableDNS="off")
+        module(load="imtcp")
+        input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="remote")
+        ruleset(name="remote") {{ action(type="omfile" file="{}" template="RSYSLOG_TraditionalFileFormat") }}
+        "#,
+        folder.path().display(),
+        kept.display()
+    );
+    let Some(_daemon) = programs::collector("rsyslogd", folder.path(), &text) else { return };
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    fs::write(&key, &*auditor.to_pem().unwrap()).unwrap();
+    let logs = ["orders", "billing"].map(|client| {
+        let target = Target::Tcp("127.0.0.1".into(), port);
+        Log::open(&config(Format::Syslog, Some(target), auditor.public()), client).unwrap()
+    });
+    (1..=50).for_each(|number| logs.iter().for_each(|log| write(log, number)));
+    assert!(logs.iter().all(|log| log.flush(PATIENCE)));
+    let whole = || fs::read_to_string(&kept).unwrap_or_default();
+    let deadline = Instant::now() + PATIENCE;
+    // A seal, fifty records and a checkpoint of each; more checkpoints if the machine was slow.
+    while whole().matches("event=kmip.get").count() < 100 || whole().matches("event=log.checkpoint").count() < 2 {
+        assert!(Instant::now() < deadline, "rsyslog kept only {}", whole());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let verify = |options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+        command.args(["--json", "log", "verify"]).args(options).arg("--auditor-key").args([&key, &kept]);
+        serde_json::from_slice::<serde_json::Value>(&command.output().unwrap().stdout).unwrap()
+    };
+    let report = verify(&["--collected"]);
+    assert_eq!(report["intact"], true, "{report:#}");
+    let streams = report["streams"].as_array().unwrap();
+    let is_proven = |stream: &serde_json::Value| stream["sealed_to"].as_u64() > stream["first_serial"].as_u64();
+    assert!(streams.len() == 2 && streams.iter().all(is_proven), "{report:#}");
+    fs::write(&kept, whole().replacen("customer 25", "customer 52", 1)).unwrap();
+    assert_eq!(verify(&["--collected"])["findings"][0]["kind"], "altered");
 }

@@ -123,10 +123,10 @@ impl Uses {
         event: &'static str,
         key: Option<KeyId>,
         begun: Result<S>,
-    ) -> Result<Told<S>> {
+    ) -> Result<Recorded<S>> {
         let mut use_ = uses.map(|uses| StreamUse { uses: uses.clone(), event, key, size: 0, is_over: false });
         match begun {
-            Ok(stream) => Ok(Told { stream, use_ }),
+            Ok(stream) => Ok(Recorded { stream, use_ }),
             Err(error) => {
                 use_.iter_mut().for_each(|use_| use_.end(Some(&error)));
                 Err(error)
@@ -182,13 +182,13 @@ impl Uses {
 }
 
 /// A stream that is encrypted, see [`stream::Encryptor`].
-pub type Encryptor = Told<stream::Encryptor>;
+pub type Encryptor = Recorded<stream::Encryptor>;
 
 /// A stream that is decrypted, see [`stream::Decryptor`].
-pub type Decryptor = Told<stream::Decryptor>;
+pub type Decryptor = Recorded<stream::Decryptor>;
 
 /// A stream of which the log tells once it is over.
-pub struct Told<S> {
+pub struct Recorded<S> {
     stream: S,
     use_: Option<StreamUse>,
 }
@@ -201,7 +201,7 @@ struct StreamUse {
     is_over: bool,
 }
 
-impl Told<stream::Encryptor> {
+impl Recorded<stream::Encryptor> {
     /// See [`stream::Encryptor::update_size`].
     pub fn update_size(&self, n: usize) -> Option<usize> {
         self.stream.update_size(n)
@@ -227,7 +227,7 @@ impl Told<stream::Encryptor> {
     }
 }
 
-impl Told<stream::Decryptor> {
+impl Recorded<stream::Decryptor> {
     /// See [`stream::Decryptor::id`].
     pub fn id(&self) -> &KeyId {
         self.stream.id()
@@ -253,7 +253,7 @@ impl Told<stream::Decryptor> {
     }
 }
 
-impl<S> Told<S> {
+impl<S> Recorded<S> {
     fn went_on<T>(&mut self, size: usize, outcome: &Result<T>) {
         match (&mut self.use_, outcome) {
             (Some(use_), Ok(_)) => use_.size += size as u64,

@@ -93,6 +93,29 @@ class OnRecord(WithKeyServers):
         self.until(lambda: gc.collect() >= 0 and listener() is None)
         self.assertEqual(len(self.records), 1)
 
+    def test_that_hangs_under_load_is_told_how_many_uses_it_missed(self) -> None:
+        entered, go_on = threading.Event(), threading.Event()
+
+        def on_record(record: keystead.LogRecord) -> None:
+            entered.set()
+            go_on.wait(PATIENCE)
+            self.records.append(record)
+
+        client = self.open(on_record, self.config_with('level = "basic"', 'level = "verbose"'))
+        key = client.create_key("python-load")
+        self.assertTrue(entered.wait(PATIENCE))
+        for _ in range(10_000):
+            key.encrypt(b"text")
+        go_on.set()
+        self.until(lambda: any(record.event == "log.lost" for record in self.records))
+        key.encrypt(b"the last")
+        self.until(lambda: " size=8 " in self.records[-1].text)
+        notices = [record.text for record in self.records if record.event == "log.lost"]
+        lost = sum(int(text.split(" count=")[1].split()[0]) for text in notices)
+        told = sum(record.event == "message.encrypted" for record in self.records)
+        self.assertGreater(lost, 0)
+        self.assertEqual(told + lost, 10_001)
+
     def test_may_use_and_close_its_own_client(self) -> None:
         clients: list[keystead.Client] = []
         ready, done = threading.Event(), threading.Event()
