@@ -1,6 +1,7 @@
 //! What breaks between us and a key server is one clear error each, in time, without much memory, and leaves nothing
 //! broken behind. The tables name the faults.
 
+mod alerts;
 #[path = "../common/fake_server.rs"]
 mod fake_server;
 #[path = "../common/fault_server.rs"]
