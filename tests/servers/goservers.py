@@ -80,6 +80,7 @@ class GoServer(Server):
         super().__init__(name)
         self._process = process
         self._issuer = issuer
+        self._client = issuer.material("client")
         self._runs = True
 
     @property
@@ -87,12 +88,17 @@ class GoServer(Server):
         return self._process.pid if self._runs else None
 
     def launch(self, certificate: Material) -> None:
-        self._process.ask("start", self.name, str(certificate.certificate), str(certificate.key))
+        words = ["start", self.name, str(certificate.certificate), str(certificate.key)]
+        client = self._issuer.client_of(certificate)
+        if client.ca != self._client.ca:
+            words.append(str(client.ca))
+        self._client = client
+        self._process.ask(*words)
         self._runs = True
 
     def await_ready(self) -> None:
         try:
-            await_handshake(self.port, self._issuer.material("client"), lambda: True)
+            await_handshake(self.port, self._client, lambda: True)
         except OSError as error:
             raise HarnessError(f"server {self.name} does not answer: {error}") from error
 

@@ -13,7 +13,7 @@
 //	kill NAME                           closes the listener and all its connections
 //	stop NAME                           connections open but nothing answers
 //	continue NAME
-//	start NAME CERTIFICATE KEY          after kill, on the same port
+//	start NAME CERTIFICATE KEY [CA]     after kill, on the same port; clients have to be of that CA from then on
 //	count NAME OPERATION                how many such operations it has received, since the process began
 //	lag SECONDS                         for changes made from now on
 //	unique-names yes|no                 whether a Name that another object has is refused; no at first
@@ -124,7 +124,14 @@ func command(servers map[string]*server, store *store, words []string) (map[stri
 		return reply, server.stop()
 	case verb == "continue" && len(arguments) == 0:
 		return reply, server.resume()
-	case verb == "start" && len(arguments) == 2:
+	case verb == "start" && (len(arguments) == 2 || len(arguments) == 3):
+		if len(arguments) == 3 {
+			clients, err := readAuthority(arguments[2])
+			if err != nil {
+				return reply, err
+			}
+			server.clients = clients
+		}
 		return reply, server.start(identity{certificate: arguments[0], key: arguments[1]})
 	case verb == "count" && len(arguments) == 1:
 		reply["count"] = server.count(arguments[0])
