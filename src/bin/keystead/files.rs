@@ -168,3 +168,26 @@ pub fn print(text: &str) -> Result<()> {
 fn fault(what: &str, name: &str, error: &std::io::Error) -> Error {
     Error::new(Code::System, format!("could not {what} {name}: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_appears_whole_and_takes_nobody_elses_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (partial, place) = (folder.path().join("partial"), folder.path().join("keystead.conf"));
+        let write = |text: &[u8]| {
+            let mut output = Output::create_beside(partial.clone(), &place).unwrap();
+            output.write(text).unwrap();
+            output
+        };
+        let late = write(b"first");
+        assert!(!place.exists());
+        assert!(late.commit_new().unwrap());
+        let late = write(b"second");
+        assert!(!late.commit_new().unwrap(), "somebody made it meanwhile");
+        assert_eq!(std::fs::read(&place).unwrap(), b"first");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
+}
