@@ -193,7 +193,7 @@ endforeach()
 
 # Python.
 if(EXISTS "${PROJECT_SOURCE_DIR}/bindings/python/tests")
-  keystead_python_tests(python 400 bindings/python/tests)
+  keystead_python_tests(python 600 bindings/python/tests)
 endif()
 
 # The quick start. A target and not a test, because ctest would hide its page.
