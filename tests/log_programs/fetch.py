@@ -48,7 +48,8 @@ class Fault(Exception):
 
 def run(*command: str | Path, where: Path | None = None, accepted: tuple[int, ...] = (0,)) -> str:
     try:
-        done = subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=PATIENCE)
+        nothing = subprocess.DEVNULL  # Whatever might ask something gets no answer.
+        done = subprocess.run(command, cwd=where, stdin=nothing, capture_output=True, text=True, timeout=PATIENCE)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Fault(str(error)) from error
     if done.returncode not in accepted:
