@@ -1,6 +1,7 @@
 """Fetches a key, uses it, gives it up, says READY and waits to be looked into.
 
 fetch.py keystead CONFIG NAME             with the shared library, through its Python binding
+fetch.py resumed CONFIG NAME              the same several times, over a new connection each time
 fetch.py space CONFIG NAME                the same with the key of a data space, which is created and then unlocked
 fetch.py pykmip SERVER NAME               the control: with PyKMIP's client and the AES-GCM of `cryptography`
 fetch.py material DATABASE NAME           prints the key's bytes as the key server stores them, in hex
@@ -15,6 +16,7 @@ import json
 import resource
 import sqlite3
 import sys
+import time
 
 
 def keystead(config: str, name: str) -> None:
@@ -24,6 +26,17 @@ def keystead(config: str, name: str) -> None:
         key = client.key(name)
         message = key.encrypt(b"plaintext", b"aad")
         assert key.decrypt(message, b"aad") == b"plaintext"
+
+
+def resumed(config: str, name: str) -> None:
+    import keystead
+
+    with keystead.Client(config) as client:
+        for _ in range(3):
+            key = client.key(name)
+            assert key.decrypt(key.encrypt(b"plaintext", b"aad"), b"aad") == b"plaintext"
+            client.purge()
+            time.sleep(0.02)  # No connection may be idle for so long, so the next one is a new one.
 
 
 def space(config: str, name: str) -> None:
@@ -64,7 +77,9 @@ def material(database: str, name: str) -> None:
 
 if __name__ == "__main__":
     mode, where, name = sys.argv[1:]
-    {"keystead": keystead, "space": space, "pykmip": pykmip, "material": material}[mode](where, name)
+    {"keystead": keystead, "resumed": resumed, "space": space, "pykmip": pykmip, "material": material}[mode](
+        where, name
+    )
     if mode != "material":
         _, most = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (most, most))

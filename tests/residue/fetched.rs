@@ -3,6 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use keystead::kmip::{Connector, Deadline, Get};
 
 use super::keyservers::{KeyServers, Kind};
 use super::scan::{self, Counts, Needles};
@@ -102,6 +105,35 @@ fn a_fetched_key_is_nowhere_once_its_client_is_closed() {
     println!("the control, PyKMIP's client: process {process:?}, core file {core:?}");
     assert!(process.total() > 0, "what is looked for cannot be found at all: {process:?}");
     assert!(core.is_none_or(|core| core.total() > 0), "{core:?}");
+}
+
+/// With TLS 1.3, several times: all connections but the first are resumed with tickets of the server.
+#[test]
+fn a_key_that_came_over_resumed_connections_is_nowhere() {
+    let Some(library) = library().filter(|_| Kind::Go.is_there()) else { return };
+    let servers = KeyServers::start_kind(Kind::Go, 1);
+    let text = std::fs::read_to_string(&servers.config).unwrap();
+    std::fs::write(&servers.config, text.replace("\nport = ", "\nmax_idle = \"10ms\"\nport = ")).unwrap();
+    let client = keystead::Client::open(&servers.config).unwrap();
+    client.create_key(NAME).unwrap();
+    let [version] = &client.show_key(NAME).unwrap()[..] else { panic!("one version") };
+
+    let (config, _) = keystead::config::load(&servers.config).unwrap();
+    let connector = Connector::new(&config.servers[0]).unwrap();
+    let soon = || Deadline::after(Duration::from_secs(10));
+    let fetch = || {
+        let mut connection = connector.connect(soon()).map_err(|failure| failure.error).unwrap();
+        let key = connection.call(&Get { id: &version.identifier }, soon()).map_err(|failure| failure.error).unwrap();
+        (*key.material, connection.is_resumed())
+    };
+    let (key, _) = fetch();
+    assert_eq!(fetch(), (key, true), "this server gives tickets");
+
+    let (process, core) = Fetcher::start("resumed", servers.config.to_str().unwrap(), &library).scan(&key);
+    println!("libkeystead, resumed: process {process:?}, core file {core:?}");
+    assert_eq!(process.total(), 0, "{process:?}");
+    assert!(core.is_none_or(|core| core.total() == 0), "{core:?}");
+    assert!(process.scanned_bytes > 1_000_000);
 }
 
 #[test]
