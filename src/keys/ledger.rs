@@ -375,10 +375,10 @@ mod tests {
                 }
             }
         };
-        let before = std::os::unix::fs::MetadataExt::ino(&{
-            drop(Ledger::open(Some(&path)).unwrap());
-            std::fs::metadata(&path).unwrap()
-        });
+        drop(Ledger::open(Some(&path)).unwrap());
+        // Open, so that no other file is given its number.
+        let first = std::fs::File::open(&path).unwrap();
+        let before = std::os::unix::fs::MetadataExt::ino(&first.metadata().unwrap());
         std::thread::scope(|scope| (0..4).for_each(|writer| drop(scope.spawn(move || write(writer)))));
         assert_ne!(std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap()), before, "it was made anew");
         let ledger = Ledger::open(Some(&path)).unwrap();

@@ -141,6 +141,7 @@ mod tests {
             let answer = resolver.resolve(Deadline::after(Duration::from_millis(5)));
             assert!(matches!(answer, Err(Trouble::Deadline)));
         }
+        assert!(ASKED.load(Ordering::SeqCst) <= 1, "{ASKED:?}");
         let (answer, answers) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -151,6 +152,5 @@ mod tests {
         });
         let expected = SocketAddr::from(([192, 0, 2, 1], 5696));
         assert!(answers.try_iter().all(|addresses| addresses == [expected]));
-        assert!(ASKED.load(Ordering::SeqCst) <= 2, "{ASKED:?}");
     }
 }
