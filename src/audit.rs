@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::log::chain::{ChainedFile, Form, Keeping, Link};
 use crate::log::layout::{Layout, push_hex};
 use crate::log::queue::{Queue, Ticket};
-use crate::log::time::{Digits, Moment, push_digits};
+use crate::log::time::{Moment, push_digits};
 use crate::log::{self, Record, Severity, text};
 
 /// One row.
@@ -75,24 +75,28 @@ impl AuditTrail {
     /// Puts a row into the queue.
     pub fn queue(&self, row: &Row<'_>) -> Written {
         let address = row.ip_address.map(|address| address.to_string()).unwrap_or_default();
-        let [port, version, duration] =
-            [row.port.into(), row.key_version.map_or(0, u64::from), row.duration.as_micros() as u64]
-                .map(|number| Digits::of(number, 1));
+        let mut numbers = String::with_capacity(64);
+        let ends =
+            [row.port.into(), row.key_version.map_or(0, u64::from), row.duration.as_micros() as u64].map(|number| {
+                push_digits(&mut numbers, number, 1);
+                numbers.len()
+            });
+        let (port, version, duration) = (&numbers[..ends[0]], &numbers[ends[0]..ends[1]], &numbers[ends[1]..]);
         let cells: [&str; CELLS] = [
             row.operation,
             row.key_server,
             &address,
-            if row.port == 0 { "" } else { port.as_str() },
+            if row.port == 0 { "" } else { port },
             row.key_name,
             row.user,
             if row.succeeded { "success" } else { "failure" },
-            if row.key_version.is_none() { "" } else { version.as_str() },
+            if row.key_version.is_none() { "" } else { version },
             row.identifier,
             row.state,
             row.kmip_version,
             row.result_reason,
             row.result_message,
-            duration.as_str(),
+            duration,
         ];
         Written(self.queue.push(ROW, Severity::Info, true, cells.into_iter().map(|cell| ("", cell))))
     }

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use super::time::Moment;
 use super::{Level, Record, Severity, text};
+use crate::memory::copy::copy;
 
 /// So many records wait at most, and so many bytes of their values.
 const MAX_RECORDS: usize = 8192;
@@ -17,8 +18,9 @@ pub(crate) type Field<'a> = (&'static str, Cow<'a, str>);
 /// Records in the order they came.
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// The values of all fields.
-    text: String,
+    /// The values of all fields, and room for more behind `used`.
+    text: Vec<u8>,
+    used: usize,
     /// Each field's name, and where in `text` its value ends.
     fields: Vec<(&'static str, usize)>,
     entries: Vec<Entry>,
@@ -46,10 +48,30 @@ impl Batch {
         fields: impl Iterator<Item = (&'static str, &'a str)>,
     ) {
         for (name, value) in fields {
-            text::push_shortened(&mut self.text, value);
-            self.fields.push((name, self.text.len()));
+            if value.len() <= text::MAX_VALUE {
+                self.put(value);
+            } else {
+                self.put(&text::shortened(value));
+            }
+            self.fields.push((name, self.used));
         }
-        self.entries.push(Entry { moment, event, severity, fields: self.fields.len(), text: self.text.len() });
+        self.entries.push(Entry { moment, event, severity, fields: self.fields.len(), text: self.used });
+    }
+
+    /// Most values are short, and a call of the C library's copy would cost more than they do.
+    #[inline(always)]
+    fn put(&mut self, value: &str) {
+        let end = self.used + value.len();
+        if end > self.text.len() {
+            self.make_room(end);
+        }
+        copy(value.as_bytes(), &mut self.text[self.used..end]);
+        self.used = end;
+    }
+
+    #[cold]
+    fn make_room(&mut self, end: usize) {
+        self.text.resize(end.next_power_of_two().max(1 << 12), 0);
     }
 
     pub fn len(&self) -> usize {
@@ -62,28 +84,48 @@ impl Batch {
 
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.entries.len() >= MAX_RECORDS || self.text.len() >= MAX_TEXT
+        self.entries.len() >= MAX_RECORDS || self.used >= MAX_TEXT
     }
 
     /// Whether it is time to write.
     #[inline]
     pub fn is_half_full(&self) -> bool {
-        self.entries.len() >= MAX_RECORDS / 2 || self.text.len() >= MAX_TEXT / 2
+        self.entries.len() >= MAX_RECORDS / 2 || self.used >= MAX_TEXT / 2
     }
 
     pub fn clear(&mut self) {
-        self.text.clear();
+        self.used = 0;
         self.fields.clear();
         self.entries.clear();
     }
 
+    /// All of them, to be read.
+    pub fn records(&self) -> Records<'_> {
+        let text = std::str::from_utf8(&self.text[..self.used]).expect("it was put together of whole strings");
+        Records { batch: self, text }
+    }
+}
+
+/// The records of a batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a> {
+    batch: &'a Batch,
+    text: &'a str,
+}
+
+impl<'a> Records<'a> {
+    pub fn len(self) -> usize {
+        self.batch.len()
+    }
+
     /// Collects the fields of the record at `index` in `fields`, and returns when it happened and what it is without them.
-    pub fn read<'a>(&'a self, index: usize, fields: &mut Vec<Field<'a>>) -> (Moment, &'static str, Severity) {
-        let entry = self.entries[index];
-        let before = index.checked_sub(1).map(|before| self.entries[before]);
+    pub fn read(self, index: usize, fields: &mut Vec<Field<'a>>) -> (Moment, &'static str, Severity) {
+        let Batch { entries, fields: places, .. } = self.batch;
+        let entry = entries[index];
+        let before = index.checked_sub(1).map(|before| entries[before]);
         let (first, mut start) = before.map_or((0, 0), |before| (before.fields, before.text));
         fields.clear();
-        for (name, end) in &self.fields[first..entry.fields] {
+        for (name, end) in &places[first..entry.fields] {
             fields.push((name, Cow::Borrowed(&self.text[start..*end])));
             start = *end;
         }
@@ -112,11 +154,11 @@ mod tests {
             }
             let mut read = Vec::new();
             for (index, fields) in all.iter().enumerate().take(3) {
-                let (_, event, severity) = batch.read(index, &mut read);
+                let (_, event, severity) = batch.records().read(index, &mut read);
                 assert_eq!((event, severity), ("kmip.get", Severity::Alert));
                 assert!(read.iter().map(|(name, value)| (*name, value.as_ref())).eq(fields.iter().copied()));
             }
-            batch.read(3, &mut read);
+            batch.records().read(3, &mut read);
             assert!(read[0].1.len() <= text::MAX_VALUE && read[0].1.ends_with(" bytes)"), "{read:?}");
             batch.clear();
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Record;
-use super::batch::{self, Batch};
+use super::batch::{self, Batch, Records};
 use super::layout::Layout;
 use super::lines::Lines;
 use super::place::{self, Fault};
@@ -138,17 +138,17 @@ impl<F: Form> ChainedFile<F> {
 impl<F: Form> Writer for ChainedFile<F> {
     /// Records that cannot be written are counted; the next one is preceded by the count.
     fn write(&mut self, batch: &Batch, shared: &Shared) {
-        let mut from = 0;
+        let (records, mut from) = (batch.records(), 0);
         loop {
             let was_failing = self.tail.lost.is_some();
             if batch.is_empty() && !was_failing {
                 return shared.set_failure(None);
             }
-            let (taken, outcome) = self.tail.append(&self.paths, &self.form, batch, from);
+            let (taken, outcome) = self.tail.append(&self.paths, &self.form, records, from);
             self.tell(&outcome, was_failing);
             shared.set_failure(outcome.err().map(|fault| fault.to_string()));
             from += taken;
-            if from >= batch.len() {
+            if from >= records.len() {
                 return;
             }
         }
@@ -179,7 +179,7 @@ impl Tail {
         &mut self,
         paths: &Paths,
         form: &F,
-        batch: &Batch,
+        batch: Records<'_>,
         from: usize,
     ) -> (usize, std::result::Result<u64, Fault>) {
         let mut taken = batch.len() - from;
@@ -241,7 +241,7 @@ impl Tail {
         &mut self,
         paths: &Paths,
         form: &F,
-        (batch, from): (&Batch, usize),
+        (batch, from): (Records<'_>, usize),
         taken: &mut usize,
         state: &File,
     ) -> std::result::Result<(), Fault> {

@@ -100,11 +100,11 @@ impl<O: Outlet> Collector<O> {
 
 impl<O: Outlet> Writer for Collector<O> {
     fn write(&mut self, batch: &Batch, shared: &Shared) {
-        let mut fields = Vec::new();
-        for index in 0..batch.len() {
+        let (records, mut fields) = (batch.records(), Vec::new());
+        for index in 0..records.len() {
             // Before the first record, which a seal precedes, and behind each.
             self.seal(false, shared);
-            let (moment, event, severity) = batch.read(index, &mut fields);
+            let (moment, event, severity) = records.read(index, &mut fields);
             self.record(event, severity, &fields, moment, shared);
         }
         self.seal(false, shared);

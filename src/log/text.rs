@@ -29,22 +29,13 @@ pub(crate) fn push_field(line: &mut String, name: &str, value: &str) {
     line.push('"');
 }
 
-/// Appends the value, or as much of it as fits and how much is missing.
-#[inline]
-pub(crate) fn push_shortened(out: &mut String, value: &str) {
+/// The value, or as much of it as fits and how much is missing.
+pub(super) fn shortened(value: &str) -> String {
     if value.len() <= MAX_VALUE {
-        return out.push_str(value);
+        return value.to_owned();
     }
     let kept = head(value, MAX_VALUE - MARKER);
-    out.push_str(kept);
-    let _ = write!(out, "…(+{} bytes)", value.len() - kept.len());
-}
-
-/// The value as [`push_shortened`] leaves it.
-pub(super) fn shortened(value: &str) -> String {
-    let mut out = String::new();
-    push_shortened(&mut out, value);
-    out
+    format!("{kept}…(+{} bytes)", value.len() - kept.len())
 }
 
 /// The first characters of the value, in at most so many bytes.
