@@ -171,7 +171,7 @@ fn push_row<'a>(cells: impl Iterator<Item = &'a str>, moment: Moment, line: &mut
 
 /// Appends a cell: quoted where RFC 4180 §2 asks for it, on one line, and never a formula to a spreadsheet.
 fn push_cell(line: &mut String, cell: &str) {
-    let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let is_formula = matches!(cell.as_bytes().first(), Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r'));
     if !is_formula && text::is_all(cell, |b| matches!(b, b' '..=b'~') & !matches!(b, b'"' | b',')) {
         return line.push_str(cell);
     }

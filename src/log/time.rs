@@ -155,15 +155,15 @@ pub(crate) fn push_digits(out: &mut String, number: u64, width: usize) {
         push_digits(out, high, 1);
         width = 8;
     }
-    // The first digit ends in the lowest byte. All eight are written at once: a processor waits when it is to copy together
-    // what was just written apart.
-    let mut digits = 0_u64;
-    for _ in 0..8 {
-        digits = digits << 8 | low % 10;
+    // The first digit ends in the lowest byte. All are written at once: a processor waits when it is to copy together what was
+    // just written apart.
+    let (mut digits, mut count) = (0, 0);
+    while low > 0 || count < width {
+        digits = (digits << 8) + u64::from(b'0') + low % 10;
         low /= 10;
+        count += 1;
     }
-    let zeros = (digits.trailing_zeros() / 8) as usize;
-    push_ascii(out, &(digits | 0x3030_3030_3030_3030).to_le_bytes()[zeros.min(8 - width)..]);
+    push_ascii(out, &digits.to_le_bytes()[..count]);
 }
 
 /// The two digits of a number below 100.
