@@ -52,8 +52,10 @@ struct Known {
     file: Option<StateFile>,
     /// How many lines of the file were read.
     lines: usize,
-    /// Whether the file was found to hold what is no line of ours, or could not be written.
+    /// Whether the file was found to hold what is no line of ours, or could not be written, and nobody was told yet.
     is_damaged: bool,
+    /// Whether the file holds what is no line of ours.
+    holds_foreign: bool,
 }
 
 impl Ledger {
@@ -182,19 +184,21 @@ impl Known {
     fn take_in(&mut self, news: &News) {
         if news.is_another {
             self.lines = 0;
+            self.holds_foreign = false;
             self.references.clear();
         }
         for line in news.lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             let is_ours = std::str::from_utf8(line).is_ok_and(|line| self.apply(line));
             self.is_damaged |= !is_ours;
+            self.holds_foreign |= !is_ours;
             self.lines += 1;
         }
     }
 
-    /// Whether most lines are outdated. One that is not ours is kept for whoever has to look at it.
+    /// Whether most lines are outdated. One that is not ours is kept for whoever has to look at it, or understands it.
     fn is_outgrown(&self) -> bool {
         let needed = self.newest.len() + self.references.values().map(BTreeSet::len).sum::<usize>();
-        self.lines > 2 * needed + OUTDATED && !self.is_damaged
+        self.lines > 2 * needed + OUTDATED && !self.holds_foreign
     }
 
     /// Makes the file anew, with what is still true. Where that fails it stays as it is, which is right and long, and is tried
@@ -203,7 +207,7 @@ impl Known {
         let Some(mut file) = self.file.take() else { return };
         let _long = file.replace(|news| {
             self.take_in(&news);
-            self.text()
+            (!self.holds_foreign).then(|| self.text())
         });
         self.file = Some(file);
         self.lines = 0;
@@ -393,7 +397,23 @@ mod tests {
         let ledger = Ledger::open(Some(&path)).unwrap();
         std::fs::write(&path, "nonsense\n".to_owned() + &"version a/1 active\n".repeat(2 * OUTDATED)).unwrap();
         assert_eq!(ledger.newest("a").map(|newest| newest.version), Some(1));
+        assert!(ledger.was_damaged().is_some());
+        ledger.refer(&id("a/1"), "after it was told").unwrap();
+        assert_eq!(ledger.references(&id("a/1")), ["after it was told"]);
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("nonsense\n"));
+    }
+
+    #[test]
+    fn a_line_that_is_not_ours_is_kept_also_if_it_comes_while_the_file_is_made_anew() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        ledger.refer(&id("a/1"), "table orders").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap() + "nonsense\n";
+        std::fs::write(&path, &text).unwrap();
+        ledger.lock().renew();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        assert!(ledger.was_damaged().is_some());
     }
 
     #[test]

@@ -69,15 +69,15 @@ impl StateFile {
     }
 
     /// Puts a file with what `text` says in its place. `text` is given what was added since it was read last, and nobody adds
-    /// anything meanwhile. A crash leaves the one or the other.
-    pub fn replace(&mut self, text: impl FnOnce(News) -> String) -> io::Result<()> {
+    /// anything meanwhile. A crash leaves the one or the other. Where `text` declines, the file stays as it is.
+    pub fn replace(&mut self, text: impl FnOnce(News) -> Option<String>) -> io::Result<()> {
         // One of another user's making could not be opened by who has made this one.
         if self.file.metadata()?.uid() != platform::effective_user() {
             return Ok(());
         }
         self.locked(|this| {
             let news = this.read()?;
-            let text = text(news);
+            let Some(text) = text(news) else { return Ok(()) };
             let mut partial = this.path.as_os_str().to_owned();
             partial.push(".partial");
             let partial = PathBuf::from(partial);
