@@ -391,6 +391,22 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_is_held_for_more_than_a_second_is_waited_for() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        let holder = std::fs::File::open(&path).unwrap();
+        holder.lock().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(1500));
+                drop(holder);
+            });
+            ledger.refer(&id("a/1"), "table orders").unwrap();
+        });
+    }
+
+    #[test]
     fn a_line_that_is_not_ours_is_kept() {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("keys.state");

@@ -16,8 +16,10 @@ use crate::log::place::{self, Fault};
 use crate::platform;
 
 pub(super) const WHAT: &str = "the state of the keys";
-/// A process that was stopped while it held the lock does not stop others.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A process that was stopped while it held the lock does not stop others for ever. What is not written may be lost, …
+const PATIENCE_TO_APPEND: Duration = Duration::from_secs(10);
+/// … and a file that is not made anew is only long.
+const PATIENCE_TO_REPLACE: Duration = Duration::from_secs(1);
 
 pub(super) struct StateFile {
     path: PathBuf,
@@ -56,16 +58,18 @@ impl StateFile {
 
     /// Adds lines and has them on disk. A torn line before them is ended.
     pub fn append(&mut self, lines: &str) -> io::Result<()> {
-        self.locked(|this| {
+        self.locked(PATIENCE_TO_APPEND, |this| {
             let size = this.file.metadata()?.len();
             let mut last = [b'\n'];
             if size > 0 {
                 this.file.read_exact_at(&mut last, size - 1)?;
             }
             let start = if last == [b'\n'] { "" } else { "\n" };
-            this.file.write_all(format!("{start}{lines}").as_bytes())?;
-            this.file.sync_data()
-        })
+            this.file.write_all(format!("{start}{lines}").as_bytes())
+        })?;
+        // Without the lock, which those who wait for it would hardly ever find free on a slow disk. A file that takes this one's
+        // place meanwhile has the lines, and is synced before it does.
+        self.file.sync_data()
     }
 
     /// Puts a file with what `text` says in its place. `text` is given what was added since it was read last, and nobody adds
@@ -75,7 +79,7 @@ impl StateFile {
         if self.file.metadata()?.uid() != platform::effective_user() {
             return Ok(());
         }
-        self.locked(|this| {
+        self.locked(PATIENCE_TO_REPLACE, |this| {
             let news = this.read()?;
             let Some(text) = text(news) else { return Ok(()) };
             let mut partial = this.path.as_os_str().to_owned();
@@ -93,8 +97,8 @@ impl StateFile {
     }
 
     /// Does something while no other process writes, to the file that the path names.
-    fn locked<T>(&mut self, work: impl FnOnce(&mut StateFile) -> io::Result<T>) -> io::Result<T> {
-        let deadline = Instant::now() + PATIENCE;
+    fn locked<T>(&mut self, patience: Duration, work: impl FnOnce(&mut StateFile) -> io::Result<T>) -> io::Result<T> {
+        let deadline = Instant::now() + patience;
         loop {
             place::lock(&self.file, deadline)?;
             // The lock belongs to the file that is open here, whatever becomes of the path.
