@@ -268,7 +268,11 @@ fn check_reference(what: &str) -> Result<()> {
 }
 
 fn failed(path: &Path, how: &str, error: &io::Error) -> Error {
-    let message = format!("{WHAT} in {} could not be {how}: {error}; mend the disk or its permissions", path.display());
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "put the file back that was removed: an empty one knows nothing that needs a key",
+        _ => "mend the disk or its permissions",
+    };
+    let message = format!("{WHAT} in {} could not be {how}: {error}; {remedy}", path.display());
     Error::new(Code::System, message).in_file(path)
 }
 
@@ -404,6 +408,22 @@ mod tests {
             });
             ledger.refer(&id("a/1"), "table orders").unwrap();
         });
+    }
+
+    #[test]
+    fn nothing_is_said_to_be_written_to_a_file_that_was_removed_and_what_was_known_still_is() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (path, aside) = (folder.path().join("keys.state"), folder.path().join("aside"));
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        ledger.refer(&id("a/1"), "table orders").unwrap();
+        std::fs::rename(&path, &aside).unwrap();
+        let refusal = ledger.refer(&id("a/1"), "backup of May").unwrap_err();
+        assert!(refusal.code() == Code::System && refusal.message().contains("put the file back"), "{refusal}");
+        assert_eq!(ledger.references(&id("a/1")), ["table orders"]);
+        assert!(!path.exists());
+        std::fs::rename(&aside, &path).unwrap();
+        ledger.refer(&id("a/1"), "backup of May").unwrap();
+        assert_eq!(ledger.references(&id("a/1")).len(), 2);
     }
 
     #[test]

@@ -107,7 +107,8 @@ impl StateFile {
                 locked.unlock()?;
                 continue;
             }
-            let outcome = work(self);
+            // Lines in a file that has no name would be lost, and a new file would lack those that are known to others alone.
+            let outcome = std::fs::metadata(&self.path).and_then(|_named| work(self));
             locked.unlock()?;
             return outcome;
         }
