@@ -75,12 +75,11 @@ fn a_kek_ends_in_two_steps_and_never_while_a_protected_dek_is_known_to_be_under_
         // Each command is a process, and knows what others did.
         for words in [&revoke(&first)[..], &destroy(&first)] {
             let refusal = fail(&config, words);
-            assert!(refusal.contains(&format!("needed by: protected DEK in {place};")), "{refusal}");
+            assert!(refusal.contains("needed by: protected DEK of space:orders/"), "{refusal}");
+            assert!(refusal.contains(&format!(" in {place};")), "{refusal}");
         }
-        assert!(
-            succeed(&config, &["key", "show", "--kek", &kek])
-                .contains(&format!("is needed by protected DEK in {place}"))
-        );
+        let shown = succeed(&config, &["key", "show", "--kek", &kek]);
+        assert!(shown.contains("is needed by protected DEK of space:orders/") && shown.contains(place), "{shown}");
 
         succeed(&config, &["key", "rotate", "--kek", &kek]);
         assert!(fail(&config, &revoke(&first)).contains("rewrap"));
@@ -100,6 +99,27 @@ fn a_kek_ends_in_two_steps_and_never_while_a_protected_dek_is_known_to_be_under_
 }
 
 #[test]
+fn a_space_that_takes_the_place_of_a_moved_one_leaves_that_its_kek() {
+    let Some(version) = versions().into_iter().next() else { return };
+    // PyKMIP forgets the key of the first space, so that its number might be given again.
+    let servers = KeyServers::start(1);
+    let config = configuration(&servers, &version);
+    let (file, moved) = (servers.dir.join("orders.dek"), servers.dir.join("moved.dek"));
+    let place = file.to_str().unwrap();
+    succeed(&config, &["key", "create", "--kek", "master"]);
+    succeed(&config, &["space", "create", "--kek", "master", place]);
+    std::fs::rename(&file, &moved).unwrap();
+    // Under the same KEK, and rewrapped under the next one.
+    succeed(&config, &["space", "create", "--kek", "master", place]);
+    succeed(&config, &["key", "rotate", "--kek", "master"]);
+    succeed(&config, &["space", "rewrap", "--kek", "master", place]);
+    let refusal = fail(&config, &revoke("master/1"));
+    assert!(refusal.contains(&format!("needed by: protected DEK of space:orders/1 in {place};")), "{refusal}");
+    let client = Client::open(&config).unwrap();
+    client.unlock_space(&std::fs::read(&moved).unwrap(), "orders").unwrap();
+}
+
+#[test]
 fn a_file_that_is_gone_keeps_its_kek_until_somebody_says_so() {
     let Some(version) = versions().into_iter().next() else { return };
     let servers = KeyServers::start_kind(if Kind::Go.is_there() { Kind::Go } else { Kind::PyKmip }, 1);
@@ -114,7 +134,7 @@ fn a_file_that_is_gone_keeps_its_kek_until_somebody_says_so() {
     succeed(&config, &["space", "rewrap", "--kek", "master", link.to_str().unwrap()]);
     let client = Client::open(&config).unwrap();
     let needed = client.show_kek("master").unwrap().swap_remove(0).needed_by;
-    assert_eq!(needed, [format!("protected DEK in {place}")]);
+    assert_eq!(needed, [format!("protected DEK of space:orders/1 in {place}")]);
 
     std::fs::remove_file(&file).unwrap();
     assert!(fail(&config, &revoke("master/1")).contains("--no-more"));

@@ -78,17 +78,27 @@ impl Ledger {
 
     /// Remembers what servers showed. A failing disk is no reason not to go on: see [`Ledger::is_damaged`].
     pub fn note(&self, found: &[Found]) {
+        let used = found.iter().filter(|found| found.state != State::PreActive);
+        let seen = |found: &Found| Newest { version: found.id.version, has_ended: found.state != State::Active };
+        self.note_all(&used.map(|found| (&found.id, seen(found))).collect::<Vec<_>>());
+    }
+
+    fn note_all(&self, all: &[(&KeyId, Newest)]) {
         let mut known = self.lock();
         let mut lines = String::new();
-        for found in found.iter().filter(|found| found.state != State::PreActive) {
-            let seen = Newest { version: found.id.version, has_ended: found.state != State::Active };
-            if known.take(&found.id.name, seen) {
-                lines += &version_line(&found.id, seen);
+        for (id, seen) in all {
+            if known.take(&id.name, *seen) {
+                lines += &version_line(id, *seen);
             }
         }
         if !lines.is_empty() && known.append(&lines).is_err() {
             known.is_damaged = true;
         }
+    }
+
+    /// Remembers the key of a data space, so that no other one is called the same: a key server may forget what is destroyed.
+    pub fn note_made(&self, id: &KeyId) {
+        self.note_all(&[(id, Newest { version: id.version, has_ended: true })]);
     }
 
     /// What is known to need this version.

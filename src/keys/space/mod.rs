@@ -123,6 +123,7 @@ impl Keys {
             return Err(lowered(&old, &newest));
         }
         let (_, material) = self.unlock_dek(&old, deadline)?;
+        self.ledger.note_made(&space);
         self.tell_space(catalogue::SPACE_KEK_REQUESTED, &space, &[("kek", to.to_string().into())]);
         let protected = self.protect_dek(&material, &space, &newest, deadline)?;
         self.tell_protected(&protected);
@@ -159,6 +160,7 @@ impl Keys {
             return Err(Error::new(Code::InvalidArgument, message).in_file(file));
         }
         let (kek, material) = self.unlock_dek(&protected, deadline)?;
+        self.ledger.note_made(&protected.header.space);
         self.note_kek(&protected.header, file)?;
         let left = match self.find_version(&protected.header.space, deadline) {
             Ok(found) => Some(found).filter(|found| found.state == State::PreActive),
@@ -178,6 +180,7 @@ impl Keys {
     fn request_dek(&self, name: &str, deadline: Deadline) -> Result<Dek> {
         let (id, identifier, server) = self.make_unshared(&object_name("space", name), deadline)?;
         let dek = Dek { id, identifier, server };
+        self.ledger.note_made(&dek.id);
         self.tell_space(catalogue::SPACE_DEK_REQUESTED, &dek.id, &[("identifier", dek.identifier.as_str().into())]);
         Ok(dek)
     }

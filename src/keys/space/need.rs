@@ -1,10 +1,15 @@
 //! The end of a KEK, and what keeps it from ending: the protected DEKs that are known to be under it.
 //!
-//! They are remembered by their files, in the ledger of the keys. A file that was moved or copied by hand is another one.
+//! They are remembered by their spaces and files, in the ledger of the keys. A file that was moved or copied by hand is
+//! another one, and so is another space's that takes its place.
 
 #![forbid(unsafe_code)]
 
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, digest};
 
 use super::kek::{MAC, RUNGS, kek_object, no_kek, object_name};
 use crate::envelope::KeyId;
@@ -106,11 +111,18 @@ impl Keys {
     }
 }
 
-/// A protected DEK as the ledger names it: by its file, or where its path is no short line, by its space.
+/// A protected DEK as the ledger names it: by its space and its file, or where its path is no short line, the hash of that.
 fn described(header: &Header, file: &Path) -> String {
-    let what = format!("protected DEK in {}", place(file).display());
-    let is_taken = what.len() <= LONGEST && !what.chars().any(char::is_control);
-    if is_taken { what } else { format!("protected DEK of {}", header.space) }
+    let (space, place) = (&header.space, place(file));
+    let readable = place.to_str().map(|place| format!("protected DEK of {space} in {place}"));
+    let taken = readable.filter(|what| what.len() <= LONGEST && !what.chars().any(char::is_control));
+    taken.unwrap_or_else(|| {
+        let mut what = format!("protected DEK of {space} in a path of SHA-256 ");
+        for byte in digest(&SHA256, place.as_os_str().as_bytes()).as_ref() {
+            let _infallible = write!(what, "{byte:02x}");
+        }
+        what
+    })
 }
 
 /// Where a file lies or will lie, whatever links lead there.
@@ -120,4 +132,31 @@ fn place(file: &Path) -> PathBuf {
         folder.canonicalize().map(|folder| folder.join(file.file_name().unwrap_or_default()))
     };
     file.canonicalize().or_else(|_| in_folder()).unwrap_or_else(|_| file.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::envelope::protected::Rung;
+
+    #[test]
+    fn every_space_and_every_file_has_a_description_of_its_own_that_the_ledger_takes() {
+        let header = |space: &str| Header {
+            rung: Rung::Gcm,
+            space: KeyId { name: object_name("space", space), version: u32::MAX },
+            kek: KeyId { name: "master".to_owned(), version: 1 },
+        };
+        let (long, longest_name) = ("x".repeat(300), "n".repeat(128));
+        let files: [&[u8]; 7] = [b"/a", b"/b", long.as_bytes(), &long.as_bytes()[1..], b"/a\n", b"/a\xff", b"/a\xfe"];
+        let mut seen = std::collections::BTreeSet::new();
+        for space in ["orders", "customers", &longest_name] {
+            for file in files {
+                let what = described(&header(space), Path::new(OsStr::from_bytes(file)));
+                assert!(what.len() <= LONGEST && !what.chars().any(char::is_control), "{what:?}");
+                assert!(seen.insert(what.clone()), "{what} is twice");
+            }
+        }
+    }
 }
