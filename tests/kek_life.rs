@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use keyservers::{KeyServers, Kind, pinned_version};
+use keystead::client::Original;
 use keystead::{Client, Code};
 
 /// A configuration in one version of KMIP, with a file that remembers what needs a key.
@@ -117,6 +118,39 @@ fn a_space_that_takes_the_place_of_a_moved_one_leaves_that_its_kek() {
     assert!(refusal.contains(&format!("needed by: protected DEK of space:orders/1 in {place};")), "{refusal}");
     let client = Client::open(&config).unwrap();
     client.unlock_space(&std::fs::read(&moved).unwrap(), "orders").unwrap();
+}
+
+#[test]
+fn a_protected_dek_is_proven_and_stored_only_once_its_kek_is_known_to_be_needed() {
+    if !versions().contains(&"1.4".to_owned()) {
+        return;
+    }
+    let mut servers = KeyServers::start(1);
+    let config = configuration(&servers, "1.4");
+    let client = Client::open(&config).unwrap();
+    client.create_kek("master").unwrap();
+    let (state, aside) = (servers.dir.join("keys-1.4.state"), servers.dir.join("aside"));
+    let (file, other) = (servers.dir.join("orders.dek"), servers.dir.join("customers.dek"));
+    client.create_space("customers", "master", &other, Original::Destroy).unwrap();
+    client.rotate_kek("master").unwrap();
+    let old = std::fs::read(&other).unwrap();
+
+    std::fs::rename(&state, &aside).unwrap();
+    let decryptions = servers.count("primary", "Decrypt");
+    let error = client.create_space("orders", "master", &file, Original::Destroy).err().unwrap();
+    assert!(error.code() == Code::System && !file.exists(), "{error}");
+    assert_eq!(servers.count("primary", "Decrypt"), decryptions, "nothing was proven");
+    assert_eq!(client.rewrap_space("master", &other).unwrap_err().code(), Code::System);
+    assert_eq!(
+        servers.count("primary", "Decrypt"),
+        decryptions + 1,
+        "the old one was unlocked, the new one not proven"
+    );
+    assert_eq!(std::fs::read(&other).unwrap(), old);
+
+    std::fs::rename(&aside, &state).unwrap();
+    client.create_space("orders", "master", &file, Original::Destroy).unwrap();
+    assert!(client.rewrap_space("master", &other).unwrap().is_changed);
 }
 
 #[test]

@@ -83,9 +83,11 @@ impl Keys {
         let protected = self.protect_dek(&material, &dek.id, &kek, deadline)?;
         self.tell_protected(&protected);
         let draft = Draft::of_new(file, &protected.encode())?;
-        let unlocked = self.prove(&draft, &protected, &material, &kek, deadline)?;
+        // Before it is proven, as a KEK that is revoked after that would be the end of it.
         self.note_kek(&protected.header, file)?;
-        draft.publish()?;
+        let proven = self.prove(&draft, &protected, &material, &kek, deadline);
+        let stored = proven.and_then(|unlocked| draft.publish().map(|()| unlocked));
+        let unlocked = stored.inspect_err(|_| self.forget_unstored(&protected.header, file))?;
         self.tell_file(catalogue::SPACE_STORED, &dek.id, file);
         drop(material);
         self.tell_space(catalogue::SPACE_DEK_ERASED, &dek.id, &[]);
@@ -128,8 +130,9 @@ impl Keys {
         let protected = self.protect_dek(&material, &space, &newest, deadline)?;
         self.tell_protected(&protected);
         let draft = Draft::of_existing(file, &protected.encode())?;
-        self.prove(&draft, &protected, &material, &newest, deadline)?;
+        // As in a creation. If it fails the KEK stays noted, which another process may have had done for the same file.
         self.note_kek(&protected.header, file)?;
+        self.prove(&draft, &protected, &material, &newest, deadline)?;
         draft.replace()?;
         self.forget_other_keks(&protected.header, file);
         self.tell_file(catalogue::SPACE_STORED, &space, file);

@@ -6,14 +6,16 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
 
 use super::kek::{MAC, RUNGS, kek_object, no_kek, object_name};
+use super::store;
 use crate::envelope::KeyId;
-use crate::envelope::protected::Header;
+use crate::envelope::protected::{Header, Protected};
 use crate::error::{Code, Error, Result};
 use crate::keys::Keys;
 use crate::keys::lookup::Found;
@@ -74,6 +76,19 @@ impl Keys {
         let (object, what) = (kek_object(&header.kek, header.rung), described(header, file));
         for other in self.ledger.needed_by(&what).iter().filter(|other| **other != object) {
             let _kept = self.ledger.release(other, &what);
+        }
+    }
+
+    /// Forgets the KEK of a protected DEK whose creation failed, where it is certain that the file does not hold it.
+    pub(super) fn forget_unstored(&self, header: &Header, file: &Path) {
+        let is_absent = match file.symlink_metadata() {
+            Err(error) => error.kind() == ErrorKind::NotFound,
+            Ok(_) => {
+                store::read(file).is_ok_and(|held| Protected::parse(&held).map_or(true, |held| held.header != *header))
+            }
+        };
+        if is_absent {
+            let _kept = self.ledger.release(&kek_object(&header.kek, header.rung), &described(header, file));
         }
     }
 
