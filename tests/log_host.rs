@@ -144,6 +144,10 @@ fn a_log_ends_while_its_function_hangs_and_lets_go_of_it_later() {
     let end = told.recv_timeout(PATIENCE);
     assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
     log.end_host(PATIENCE);
+    write(&log, "four");
+    let start = Instant::now();
+    assert!(!log.flush(2 * PATIENCE), "a record that came too late was written");
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
 #[test]

@@ -181,8 +181,8 @@ impl Queue {
         }
     }
 
-    /// Waits until everything was written, and the writer has settled, but not longer than `patience`. Returns whether it
-    /// was.
+    /// Waits until everything was written, and the writer has settled, but not longer than `patience`, and not where
+    /// the thread is gone. Returns whether it was.
     pub fn flush(&self, patience: Duration) -> bool {
         if !self.process.is_current() || self.is_own_thread() {
             return false;
@@ -192,9 +192,11 @@ impl Queue {
         if state.wakes(true) {
             self.shared.woken.notify_one();
         }
-        let is_early = |state: &mut State| state.done < pushed || state.retried < retried;
+        // A thread that ended has settled, and does nothing more.
+        let is_early = |state: &mut State| !state.has_ended && (state.done < pushed || state.retried < retried);
         let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out() && state.done >= pushed
     }
 
     /// Has the thread end without another record, which it does not while one is being taken, and waits for it, but not
