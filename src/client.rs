@@ -38,7 +38,7 @@ pub use status::{CacheStatus, ConfigStatus, ServerStatus, Status};
 
 /// The background refresh looks this often for keys that are due, or at an eighth of `version_ttl` if that is less.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
-/// So long closing waits for a collector to take the last records.
+/// So long closing waits for collectors and the application to take the last records.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One opened configuration: its key servers, key cache, log and audit trail.
@@ -396,8 +396,7 @@ impl Client {
         }
         if self.parts.release() {
             self.parts.journal.event(catalogue::CLIENT_STOP, Severity::Notice, &[]);
-            self.parts.journal.flush(LAST_WORDS);
-            self.parts.journal.log.end_host(LAST_WORDS);
+            self.parts.journal.end(LAST_WORDS);
             return self.parts.journal.check();
         }
         Ok(())

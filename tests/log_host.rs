@@ -13,6 +13,8 @@ use keystead::log::{Format, Level, Log, OnRecord, Record, Report, Severity, veri
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const MOMENT: Duration = Duration::from_secs(1);
+/// Long against what a busy machine adds to it.
+const LONG: Duration = Duration::from_secs(4);
 
 fn config(level: Level, format: Format, target: Option<Target>) -> config::Log {
     config::Log { level, format, target, ..config::Log::default() }
@@ -136,18 +138,30 @@ fn a_log_ends_while_its_function_hangs_and_lets_go_of_it_later() {
     ["one", "two"].into_iter().for_each(|name| write(&log, name));
     told.recv_timeout(PATIENCE).unwrap();
     let start = Instant::now();
-    log.end_host(MOMENT);
+    log.end(MOMENT);
     assert!((MOMENT..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
     write(&log, "three");
     go_on.send(()).unwrap();
     // The function, and what it holds, are gone: it was not called again.
     let end = told.recv_timeout(PATIENCE);
     assert_eq!(end, Err(mpsc::RecvTimeoutError::Disconnected));
-    log.end_host(PATIENCE);
+    log.end(PATIENCE);
     write(&log, "four");
     let start = Instant::now();
     assert!(!log.flush(2 * PATIENCE), "a record that came too late was written");
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[test]
+fn the_end_of_a_log_is_waited_for_once_and_not_for_one_queue_after_the_other() {
+    let (_go_on, told, function) = held();
+    let nobody = Some(Target::Tcp("127.0.0.1".into(), 9));
+    let log = open(&config(Level::Basic, Format::Syslog, nobody), function);
+    write(&log, "one");
+    told.recv_timeout(PATIENCE).unwrap();
+    let start = Instant::now();
+    log.end(LONG);
+    assert!((LONG..2 * LONG).contains(&start.elapsed()), "{:?}", start.elapsed());
 }
 
 #[test]
@@ -160,7 +174,7 @@ fn a_log_that_its_own_function_ends_does_not_wait_for_itself() {
         if let Some(log) = seen.0.lock().unwrap().take() {
             let start = Instant::now();
             assert!(!log.flush(PATIENCE));
-            log.end_host(PATIENCE);
+            log.end(PATIENCE);
             *seen.1.lock().unwrap() = Some(start.elapsed());
         }
     };

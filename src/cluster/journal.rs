@@ -5,13 +5,13 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Direction, Failure, Observer, Version, dump};
-use crate::log::{Level, Log, Record, Severity, Written, catalogue, text};
+use crate::log::{self, Level, Log, Record, Severity, Written, catalogue, text};
 
 use super::audited::{Audited, Subject};
 use super::server::Server;
@@ -29,13 +29,14 @@ impl Journal {
         self.log.check(|| self.audit.as_ref()?.failure())
     }
 
-    /// Waits until all is written, and files are sealed up to their ends, but for the log and the audit trail not longer
-    /// than `patience` each.
-    pub fn flush(&self, patience: Duration) {
-        self.log.flush(patience);
+    /// Waits until all is written, and files are sealed up to their ends, and tells the application of nothing more, but
+    /// waits not longer than `patience`.
+    pub fn end(&self, patience: Duration) {
+        let start = Instant::now();
         if let Some(audit) = &self.audit {
             audit.flush(patience);
         }
+        self.log.end(log::rest(patience, start));
     }
 
     /// Writes a record of something other than an operation.

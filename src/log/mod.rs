@@ -40,7 +40,7 @@ mod view;
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{Durability, OnFailure, Target, Tls};
 pub use crate::config::{Format, Level};
@@ -50,7 +50,7 @@ use chain::{ChainedFile, Keeping};
 use collector::Collector;
 use host::Host;
 pub use host::{OnRecord, Told};
-use queue::{Queue, Ticket};
+use queue::{Flush, Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
 #[cfg(feature = "auditor")]
 pub use seal_open::AuditorPrivateKey;
@@ -214,13 +214,20 @@ impl Log {
 
     /// Waits until all records are written, and a file is sealed up to them, but not longer than `patience`. Returns whether they are.
     pub fn flush(&self, patience: Duration) -> bool {
-        self.queues().filter(|queue| !queue.flush(patience)).count() == 0
+        let start = Instant::now();
+        // All begin at once, so that one that hangs takes no time from another.
+        let flushes: Vec<_> = self.queues().map(Queue::begin_flush).collect();
+        let is_written = |flush: Option<Flush<'_>>| flush.is_some_and(|flush| flush.wait(rest(patience, start)));
+        flushes.into_iter().map(is_written).filter(|is_written| !is_written).count() == 0
     }
 
-    /// The application is told of nothing more. A call of it that has begun is waited for, but not longer than `patience`.
-    pub fn end_host(&self, patience: Duration) {
+    /// As [`Log::flush`]; then the application is told of nothing more. A call of it that has begun is waited for, but
+    /// all that not longer than `patience`.
+    pub fn end(&self, patience: Duration) {
+        let start = Instant::now();
+        self.flush(patience);
         if let Some(host) = &self.host {
-            host.end(patience);
+            host.end(rest(patience, start));
         }
     }
 
@@ -258,6 +265,11 @@ fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -
 fn open_host(config: &crate::config::Log, on_record: OnRecord, client_name: &str) -> Result<Queue> {
     let view = View::new(config.format, client_name, false);
     Queue::start(Collector::new(Host(on_record), None, view, config.auditor_key.as_ref())?, None)
+}
+
+/// What is left of `patience`.
+pub(crate) fn rest(patience: Duration, start: Instant) -> Duration {
+    patience.saturating_sub(start.elapsed())
 }
 
 /// Why work is refused while records are not written.

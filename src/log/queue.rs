@@ -59,6 +59,14 @@ pub(crate) struct Queue {
 #[must_use]
 pub(crate) struct Ticket(u64);
 
+/// What was asked of a queue, and is to be waited for.
+#[must_use]
+pub(crate) struct Flush<'a> {
+    shared: &'a Shared,
+    pushed: u64,
+    retried: u64,
+}
+
 #[derive(Default)]
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -181,22 +189,23 @@ impl Queue {
         }
     }
 
-    /// Waits until everything was written, and the writer has settled, but not longer than `patience`, and not where
-    /// the thread is gone. Returns whether it was.
-    pub fn flush(&self, patience: Duration) -> bool {
+    /// Has everything written, and the writer settle. `None` where nobody can wait for that.
+    pub fn begin_flush(&self) -> Option<Flush<'_>> {
         if !self.process.is_current() || self.is_own_thread() {
-            return false;
+            return None;
         }
         let mut state = self.shared.lock();
         let (pushed, retried) = (state.pushed, state.retry());
         if state.wakes(true) {
             self.shared.woken.notify_one();
         }
-        // A thread that ended has settled, and does nothing more.
-        let is_early = |state: &mut State| !state.has_ended && (state.done < pushed || state.retried < retried);
-        let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
-        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        !timeout.timed_out() && state.done >= pushed
+        drop(state);
+        Some(Flush { shared: &self.shared, pushed, retried })
+    }
+
+    /// Waits until everything was written, and the writer has settled. Returns whether it was: see [`Flush::wait`].
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.begin_flush().is_some_and(|flush| flush.wait(patience))
     }
 
     /// Has the thread end without another record, which it does not while one is being taken, and waits for it, but not
@@ -240,6 +249,18 @@ impl Queue {
         }
         let full = || (state.dropped > 0).then(|| "the queue is full".to_owned());
         state.failure.clone().or_else(full)
+    }
+}
+
+impl Flush<'_> {
+    /// Waits not longer than `patience`, and not where the thread is gone. Returns whether everything was written.
+    pub fn wait(self, patience: Duration) -> bool {
+        let Flush { shared, pushed, retried } = self;
+        // A thread that ended has settled, and does nothing more.
+        let is_early = |state: &mut State| !state.has_ended && (state.done < pushed || state.retried < retried);
+        let waited = shared.written.wait_timeout_while(shared.lock(), patience, is_early);
+        let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out() && state.done >= pushed
     }
 }
 
