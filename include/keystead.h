@@ -285,10 +285,10 @@ typedef int32_t keystead_status;
 // texts. They are valid until the function returns.
 //
 // It is called by one thread of the library, one record after the other, in the order of their serials; never in a
-// forked child. It may call any function of this library, also keystead_client_close() and _free() on its client; a
-// call that is recorded makes a further record. It may take its time: no call of the application waits for it. 8192
-// records wait for it at most; what finds no room is counted, and the record log.lost tells how many it were. It must
-// return: no exception and no longjmp may leave it.
+// forked child. It may call any function of this library, also keystead_client_close() and _free() on its client,
+// after which it may be called for another second; a call that is recorded makes a further record. It may take its
+// time: no call of the application waits for it. 8192 records wait for it at most; what finds no room is counted,
+// and the record log.lost tells how many it were. It must return: no exception and no longjmp may leave it.
 typedef void (*keystead_on_record)(void *user_data,
                                    int32_t severity,
                                    const char *event,
@@ -361,7 +361,9 @@ keystead_status keystead_client_open(const char *config_path,
 //
 // on_release, unless it is NULL, is called once with user_data: when on_record was called for the last time and
 // user_data may be freed, also if this call fails. keystead_client_close() waits a second at most for on_record to
-// take what is left; then no further call begins.
+// take what is left; then no further call begins. But after a close from within on_record, which waits for nothing,
+// and a free without a close, calls may begin for another second. Only on_release ends them all: until then, user_data
+// and what on_record uses must stay.
 //
 // Returns what keystead_client_open() returns; INVALID_ARGUMENT also if on_record is NULL.
 keystead_status keystead_client_open_with(const char *config_path,

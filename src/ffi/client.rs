@@ -53,7 +53,9 @@ pub unsafe extern "C" fn keystead_client_open(
 ///
 /// on_release, unless it is NULL, is called once with user_data: when on_record was called for the last time and
 /// user_data may be freed, also if this call fails. keystead_client_close() waits a second at most for on_record to
-/// take what is left; then no further call begins.
+/// take what is left; then no further call begins. But after a close from within on_record, which waits for nothing,
+/// and a free without a close, calls may begin for another second. Only on_release ends them all: until then, user_data
+/// and what on_record uses must stay.
 ///
 /// Returns what keystead_client_open() returns; INVALID_ARGUMENT also if on_record is NULL.
 #[unsafe(no_mangle)]

@@ -38,10 +38,10 @@ const _: () = assert!(
 /// texts. They are valid until the function returns.
 ///
 /// It is called by one thread of the library, one record after the other, in the order of their serials; never in a
-/// forked child. It may call any function of this library, also keystead_client_close() and _free() on its client; a
-/// call that is recorded makes a further record. It may take its time: no call of the application waits for it. 8192
-/// records wait for it at most; what finds no room is counted, and the record log.lost tells how many it were. It must
-/// return: no exception and no longjmp may leave it.
+/// forked child. It may call any function of this library, also keystead_client_close() and _free() on its client,
+/// after which it may be called for another second; a call that is recorded makes a further record. It may take its
+/// time: no call of the application waits for it. 8192 records wait for it at most; what finds no room is counted,
+/// and the record log.lost tells how many it were. It must return: no exception and no longjmp may leave it.
 pub type keystead_on_record = Option<
     unsafe extern "C" fn(
         user_data: *mut c_void,
