@@ -84,8 +84,8 @@ static void records_arrive_in_order_and_then_the_application_gets_its_data_back(
     EXPECT(KEYSTEAD_OK, keystead_client_create_key(client, "c-records", &key, &error));
     keystead_key_free(key);
     EXPECT(KEYSTEAD_OK, keystead_client_close(client, &error));
-    CHECK(atomic_load(&listener.released) == 1);
     keystead_client_free(client);
+    await(&listener.released, 1);
     int told = atomic_load(&listener.told), created = 0;
     CHECK(told > 4 && told <= MOST);
     CHECK(strcmp(listener.events[0], "client.start") == 0 && strcmp(listener.events[told - 1], "client.stop") == 0);

@@ -21,7 +21,7 @@ os.environ.setdefault("KEYSTEAD_LIBRARY", str(ROOT / "build/lib/libkeystead.so")
 
 import keystead  # noqa: E402
 from keyservers import KeyServers  # noqa: E402
-from keystead import _library  # noqa: E402
+from keystead import _library, _records  # noqa: E402
 
 _numbers = count(1)
 
@@ -70,4 +70,4 @@ class WithKeyServers(unittest.TestCase):
         return path
 
 
-__all__ = ["ROOT", "WithKeyServers", "_library", "key_servers", "keystead"]
+__all__ = ["ROOT", "WithKeyServers", "_library", "_records", "key_servers", "keystead"]

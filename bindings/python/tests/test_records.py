@@ -13,18 +13,19 @@ import weakref
 from pathlib import Path
 from typing import Any
 
-from support import WithKeyServers, keystead
+from support import WithKeyServers, _records, keystead
 
 PATIENCE = 20.0
 EXIT = """
 import sys, threading, keystead
-entered = threading.Event()
+created = threading.Event()
 def on_record(record):
     print(record.event, flush=True)
-    entered.set()
+    if record.event == "key.created":
+        created.set()
 client = keystead.Client(sys.argv[1], on_record=on_record)
-entered.wait()
 client.create_key("python-exit")
+created.wait()
 """
 
 
@@ -41,7 +42,10 @@ class OnRecord(WithKeyServers):
     def test_is_called_with_every_record_in_order(self) -> None:
         client = self.open(self.records.append)
         client.create_key("python-records")
+        # What closing waits for, a second at most, is then the last record alone.
+        self.until(lambda: any(record.event == "key.created" for record in self.records))
         client.close()
+        self.until(lambda: not _records._listeners)
         events = [record.event for record in self.records]
         self.assertEqual((events[0], events[-1]), ("client.start", "client.stop"))
         self.assertTrue({"config.loaded", "kmip.create", "kmip.activate", "key.created", "kmip.get"} <= set(events))
@@ -162,9 +166,9 @@ class OnRecord(WithKeyServers):
     def test_is_not_called_in_a_forked_child(self) -> None:
         client = self.open(lambda record: self.records.append(record))
         self.until(lambda: len(self.records) >= 2)
-        before = len(self.records)
         child = os.fork()
         if child == 0:
+            before = len(self.records)
             try:
                 client.close()
             except keystead.ForkedError:
