@@ -425,6 +425,8 @@ impl Drop for Client {
     fn drop(&mut self) {
         if self.process.is_current() {
             self.parts.release();
+            // A key or stream may hold the log for longer.
+            self.parts.journal.log.close_host();
         }
     }
 }

@@ -231,6 +231,13 @@ impl Log {
         }
     }
 
+    /// The application is told what waits, for a moment, and of nothing more. Does not wait.
+    pub fn close_host(&self) {
+        if let Some(host) = &self.host {
+            host.close();
+        }
+    }
+
     fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.queue.iter().chain(self.host.as_deref())
     }

@@ -226,6 +226,14 @@ impl Queue {
         }
     }
 
+    /// Has the thread end once it wrote what it can, for which it has a moment. Does not wait.
+    pub fn close(&self) {
+        if self.process.is_current() {
+            self.shared.lock().closed_at.get_or_insert_with(Instant::now);
+            self.shared.woken.notify_one();
+        }
+    }
+
     /// Whether whatever the thread writes to calls us. Waiting for the thread would be waiting for ourselves.
     fn is_own_thread(&self) -> bool {
         std::thread::current().id() == self.thread
@@ -264,13 +272,9 @@ impl Flush<'_> {
     }
 }
 
-/// Does not wait: the thread writes what it can.
 impl Drop for Queue {
     fn drop(&mut self) {
-        if self.process.is_current() {
-            self.shared.lock().closed_at.get_or_insert_with(Instant::now);
-            self.shared.woken.notify_one();
-        }
+        self.close();
     }
 }
 

@@ -27,6 +27,27 @@ client = keystead.Client(sys.argv[1], on_record=on_record)
 client.create_key("python-exit")
 created.wait()
 """
+# Its function is slower than any close waits for, and is given up in every way there is.
+EXIT_WITHIN = """
+import os, sys, threading, time, keystead
+entered = threading.Event()
+def on_record(record):
+    entered.set()
+    time.sleep(1.2)
+    print("returned", flush=True)
+client = keystead.Client(sys.argv[1], on_record=on_record)
+entered.wait()
+if sys.argv[2] == "closed":
+    client.close()
+elif sys.argv[2] == "collected":
+    key = client.create_key("python-exit")
+    target = open("/dev/null", "wb")
+    stream = key.encrypt_stream(target)
+    del client, key
+elif sys.argv[2] == "forked":
+    if child := os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
 
 
 class OnRecord(WithKeyServers):
@@ -186,6 +207,20 @@ class OnRecord(WithKeyServers):
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout.split()[-1], "client.stop")
+
+    def test_may_go_on_while_the_program_ends(self) -> None:
+        config = self.config_with('level = "basic"', 'level = "verbose"')
+        for way in ("open", "closed", "collected", "forked"):
+            with self.subTest(way):
+                done = subprocess.run(
+                    [sys.executable, "-W", "ignore", "-c", EXIT_WITHIN, str(config), way],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                    timeout=60,
+                )
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertGreaterEqual(done.stdout.split().count("returned"), 1)
 
     def until(self, condition: Any) -> None:
         pause = threading.Event()

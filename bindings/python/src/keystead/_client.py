@@ -147,7 +147,8 @@ class Client(Handle):
 
     A thread of the library calls it, one record after the other. It may take its time, and use this client: no call
     waits for it, and what finds no room to wait is counted and told by a later record. What it raises goes to
-    `sys.unraisablehook`. Close the client, or it is kept as long as its `on_record` knows it.
+    `sys.unraisablehook`. Close the client, or it is kept as long as its `on_record` knows it. The interpreter
+    ends only when `on_record` has returned, as it does with threads of its own.
     """
 
     def __init__(self, config: str | os.PathLike[str], *, on_record: OnRecord | None = None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
+import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,10 +46,13 @@ _LEVELS = {
     _abi.SEVERITY_DEBUG: logging.DEBUG,
 }
 
+_PAUSE = 0.005
+
 # The library is given a number, and two functions that live as long as the interpreter: one that is freed while the
 # library is inside it would take the process with it.
 _numbers = count(1)
 _listeners: dict[int, OnRecord] = {}
+_inherited: list[OnRecord] = []
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
 
@@ -58,6 +63,15 @@ def listen(on_record: OnRecord) -> int:
     number = next(_numbers)
     _listeners[number] = on_record
     return number
+
+
+def _inherit() -> None:
+    """The threads that let go of functions stayed with the parent. What they hold is not for a child to finalize."""
+    _inherited.extend(_listeners.values())
+    _listeners.clear()
+
+
+os.register_at_fork(after_in_child=_inherit)
 
 
 def close_at_exit(client: Client) -> None:
@@ -72,14 +86,20 @@ def tell(number: int, severity: int, event: bytes, record: bytes, _: int) -> Non
         on_record(LogRecord(severity, event.decode(), record.decode()))
 
 
-@_abi.ON_RELEASE  # type: ignore[untyped-decorator]
-def release(number: int) -> None:
-    _listeners.pop(number, None)
+# No function of ours: a thread that took its listener out would still be inside Python.
+release = _abi.ON_RELEASE(_listeners.pop)
 
 
 @atexit.register
 def _close_clients() -> None:
+    """Waits until the library lets go of every function, however long one takes, as the interpreter itself waits for
+    the threads of a program: the library's thread would be ended inside a function that went on."""
+    # Whoever drops the last reference to a function may run Python, and a thread of the library must not.
+    kept = list(_listeners.values())
     for client in list(_clients):
         # A forked child inherited them, and they are not for it to close.
         with suppress(KeysteadError):
             client.close()
+    while _listeners:
+        time.sleep(_PAUSE)
+    del kept
