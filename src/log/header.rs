@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use super::layout::{Layout, Line};
-use super::time::{Moment, push_digits};
+use super::time::{Moment, push_ascii, push_digits};
 use super::{Severity, cef, key_value, leef};
 use crate::config::Format;
 
@@ -44,12 +44,15 @@ impl Head<'_> {
             line.extend([" ", self.event, " - "]);
             return;
         }
-        let local = self.moment.with_offset(self.offset);
-        line.push_str(MONTHS[usize::from(local.month - 1)]);
-        line.push_str(if local.day < 10 { "  " } else { " " });
-        push_digits(line, local.day.into(), 1);
+        let local = self.moment.to_the_second(self.offset);
+        let month = usize::from((local[5] - b'0') * 10 + local[6] - b'0');
+        line.push_str(MONTHS[month - 1]);
         line.push(' ');
-        local.push_time(line);
+        // A day below 10 stands behind a space.
+        line.push(if local[8] == b'0' { ' ' } else { local[8].into() });
+        line.push(local[9].into());
+        line.push(' ');
+        push_ascii(line, &local[11..]);
         line.push(' ');
         if !self.is_local {
             line.extend([self.host, " "]);

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::platform;
@@ -10,19 +11,8 @@ use crate::platform;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment(i64);
 
-/// A moment taken apart, in the proleptic Gregorian calendar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Civil {
-    pub year: i64,
-    /// From 1.
-    pub month: u8,
-    /// From 1.
-    pub day: u8,
-    pub hour: u8,
-    pub minute: u8,
-    pub second: u8,
-    pub microsecond: u32,
-}
+/// How long `2026-11-23T20:15:00` is.
+const TO_THE_SECOND: usize = 19;
 
 impl Moment {
     #[inline]
@@ -49,13 +39,29 @@ impl Moment {
 
     /// Appends `2026-11-23T20:15:00.123456Z` (RFC 3339, as RFC 5424 §6.2.3 has it).
     pub fn push_iso(self, out: &mut String) {
-        let utc = self.utc();
-        utc.push_date(out);
-        out.push('T');
-        utc.push_time(out);
+        push_ascii(out, &self.to_the_second(0));
         out.push('.');
-        push_digits(out, utc.microsecond.into(), 6);
+        push_digits(out, self.0.rem_euclid(1_000_000) as u64, 6);
         out.push('Z');
+    }
+
+    /// `2026-11-23T20:15:00`, as a clock shows it that is `offset` seconds ahead of UTC.
+    pub fn to_the_second(self, offset: i32) -> [u8; TO_THE_SECOND] {
+        type Last = Cell<(i64, [u8; TO_THE_SECOND])>;
+        // Many records come in one second, and a thread writes them in UTC and in local time.
+        thread_local! {
+            static UTC: Last = const { Cell::new((i64::MIN, [0; TO_THE_SECOND])) };
+            static LOCAL: Last = const { Cell::new((i64::MIN, [0; TO_THE_SECOND])) };
+        }
+        let second = self.seconds() + i64::from(offset);
+        let last = if offset == 0 { &UTC } else { &LOCAL };
+        let (of, known) = last.get();
+        if of == second {
+            return known;
+        }
+        let text = to_the_second(second);
+        last.set((second, text));
+        text
     }
 
     pub fn seconds(self) -> i64 {
@@ -65,26 +71,6 @@ impl Moment {
     /// Since 1970, UTC.
     pub fn milliseconds(self) -> i64 {
         self.0.div_euclid(1_000)
-    }
-
-    pub fn utc(self) -> Civil {
-        self.with_offset(0)
-    }
-
-    /// As a clock shows it that is `offset` seconds ahead of UTC.
-    pub fn with_offset(self, offset: i32) -> Civil {
-        let seconds = self.seconds() + i64::from(offset);
-        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let (year, month, day) = civil_from_days(days);
-        Civil {
-            year,
-            month,
-            day,
-            hour: (rest / 3600) as u8,
-            minute: (rest / 60 % 60) as u8,
-            second: (rest % 60) as u8,
-            microsecond: self.0.rem_euclid(1_000_000) as u32,
-        }
     }
 
     /// How far local time is ahead of UTC, in seconds. Asks the system once in a quarter of an hour, since zones
@@ -130,19 +116,17 @@ fn days_from_civil(year: i64, month: u8, day: u8) -> Option<i64> {
     Some(era * 146_097 + day_of_era - 719_468)
 }
 
-impl Civil {
-    /// Appends `2026-11-23`.
-    pub fn push_date(self, out: &mut String) {
-        push_digits(out, self.year.max(0) as u64, 4);
-        let ([m, n], [d, e]) = (two(self.month), two(self.day));
-        push_ascii(out, &[b'-', m, n, b'-', d, e]);
+/// Seconds since 1970 as `2026-11-23T20:15:00`, in the proleptic Gregorian calendar; a year after 9999 loses its first digit.
+fn to_the_second(seconds: i64) -> [u8; TO_THE_SECOND] {
+    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil_from_days(days);
+    let year = year.max(0);
+    let parts = [year / 100 % 100, year % 100, month.into(), day.into(), rest / 3600, rest / 60 % 60, rest % 60];
+    let mut text = *b"    -  -  T  :  :  ";
+    for (at, part) in [0, 2, 5, 8, 11, 14, 17].into_iter().zip(parts) {
+        text[at..at + 2].copy_from_slice(&two(part as u8));
     }
-
-    /// Appends `20:15:00`.
-    pub fn push_time(self, out: &mut String) {
-        let ([h, i], [m, n], [s, t]) = (two(self.hour), two(self.minute), two(self.second));
-        push_ascii(out, &[h, i, b':', m, n, b':', s, t]);
-    }
+    text
 }
 
 /// Appends a number of at least so many digits, of which there are at most 8. Records hold many numbers, and the formatter of
@@ -172,17 +156,16 @@ fn two(number: u8) -> [u8; 2] {
 }
 
 /// Appends what is known to be ASCII.
-pub(super) fn push_ascii(out: &mut String, bytes: &[u8]) {
+pub(crate) fn push_ascii(out: &mut String, bytes: &[u8]) {
     out.push_str(std::str::from_utf8(bytes).expect("ASCII is UTF-8"));
 }
 
 /// Seconds since 1970 as `2026-11-23 20:15:00Z`.
 pub fn utc(seconds: i64) -> String {
-    let moment = Moment::from_seconds(seconds).utc();
-    let mut text = String::with_capacity(20);
-    moment.push_date(&mut text);
-    text.push(' ');
-    moment.push_time(&mut text);
+    let mut to_the_second = Moment::from_seconds(seconds).to_the_second(0);
+    to_the_second[10] = b' ';
+    let mut text = String::with_capacity(TO_THE_SECOND + 1);
+    push_ascii(&mut text, &to_the_second);
     text.push('Z');
     text
 }
@@ -233,6 +216,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_remembered_of_the_last_second_is_of_that_second() {
+        for (seconds, offset, text) in [
+            (1_795_464_900, 0, "2026-11-23T20:15:00"),
+            (1_795_464_900, 0, "2026-11-23T20:15:00"),
+            (1_795_464_900, 3600, "2026-11-23T21:15:00"),
+            (1_795_464_900, -72_900, "2026-11-23T00:00:00"),
+            (1_795_464_901, 0, "2026-11-23T20:15:01"),
+            (-1, 0, "1969-12-31T23:59:59"),
+        ] {
+            assert_eq!(Moment::from_seconds(seconds).to_the_second(offset), text.as_bytes());
+        }
+    }
+
+    #[test]
     fn every_day_follows_the_day_before() {
         let mut before = civil_from_days(-200_000);
         for day in -199_999..200_000 {
@@ -249,8 +246,7 @@ mod tests {
     #[test]
     fn an_offset_moves_the_clock_and_the_date() {
         let moment = Moment::from_seconds(1_795_464_900);
-        let east = moment.with_offset(5 * 3600 + 45 * 60);
-        assert_eq!((east.day, east.hour, east.minute), (24, 2, 0));
+        assert_eq!(&moment.to_the_second(5 * 3600 + 45 * 60), b"2026-11-24T02:00:00");
         let known = moment.local_offset();
         assert_eq!(known, moment.local_offset());
         assert_eq!(known % 900, 0);
