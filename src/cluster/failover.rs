@@ -97,6 +97,12 @@ struct Tried {
     incapable: Vec<(usize, Failure)>,
 }
 
+impl Tried {
+    fn is_incapable(&self, server: usize) -> bool {
+        self.incapable.iter().any(|(incapable, _)| *incapable == server)
+    }
+}
+
 /// The order of one round: `first`, then the servers that are not resting, then the resting ones.
 pub(super) fn order(servers: &[usize], first: Option<usize>, is_resting: impl Fn(usize) -> bool) -> Vec<usize> {
     let mut order = servers.to_vec();
@@ -138,8 +144,7 @@ fn until_the_end<S: Servers>(terms: &Terms<'_>, clock: &impl Clock, servers: &S,
             }
             Some(end) => return end,
             None if absent.is_some() => break,
-            // All that there are were asked, and each is too old.
-            None if tried.failed.is_empty() && !tried.incapable.is_empty() => {
+            None if servers.order(clock.now()).into_iter().all(|server| tried.is_incapable(server)) => {
                 return End::Refused(tried.incapable.remove(0).1.error);
             }
             None if terms.deadline.remaining_at(clock.now()).is_none() => return End::Unserved("the deadline passed"),
@@ -171,7 +176,7 @@ fn go_round<S: Servers>(
     let mut absent = None;
     let order = servers.order(clock.now());
     for (position, &server) in order.iter().enumerate() {
-        if tried.incapable.iter().any(|(incapable, _)| *incapable == server) {
+        if tried.is_incapable(server) {
             continue;
         }
         if !tried.failed.is_empty() && !servers.is_healthy(server) {

@@ -307,6 +307,10 @@ fn a_server_that_is_too_old_is_no_answer_while_another_one_may_be_newer() {
     let (end, asked) = servers.read(seconds(30));
     assert!(matches!(end, End::Found(1, true)));
     assert_eq!(asked, [(0, 0), (1, 0), (1, 2000), (1, 4000)], "the one that can be of use is waited for");
+    let servers = Fake::new(1, |_, second| if second < 2 { Refuse } else { Lack });
+    let (end, asked) = servers.read(seconds(30));
+    assert!(matches!(end, End::Refused(_)), "what it could not be asked before says nothing of its version");
+    assert_eq!(asked, [(0, 0), (0, 2000)]);
 }
 
 #[test]
