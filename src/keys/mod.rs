@@ -111,14 +111,10 @@ impl Keys {
     fn miss(&self, name: &str) -> Result<Key> {
         check_name(name)?;
         self.cache.count_miss();
-        self.newest_flights.once(name.to_owned(), || {
-            if let Some(key) = self.hit(name) {
-                return Ok(key);
-            }
-            match self.cache.named(name) {
-                Some(key) => self.refresh(&key).map(|()| key),
-                None => self.fetch_newest(name),
-            }
+        self.newest_flights.once(name.to_owned(), || match self.cache.named(name) {
+            Some(key) if self.is_good(&key) => Ok(key),
+            Some(key) => self.refresh(&key).map(|()| key),
+            None => self.fetch_newest(name),
         })
     }
 

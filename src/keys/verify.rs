@@ -64,6 +64,10 @@ impl Keys {
         self.cache.hit(name, |version, now| self.is_fresh(version, self.limits.version_ttl, now))
     }
 
+    pub(super) fn is_good(&self, key: &Key) -> bool {
+        key.handle().current().is_some_and(|version| self.is_fresh(&version, self.limits.version_ttl, now()))
+    }
+
     /// Whether a version need not be verified before it is used. In an outage nobody waits for an attempt that is in vain.
     #[inline]
     pub(super) fn is_fresh(&self, version: &Version, ttl: Duration, now: u64) -> bool {
