@@ -75,12 +75,12 @@ fn limited(servers: &KeyServers, proxy: &Proxy, more: &str) -> Client {
 fn a_connection_is_used_again_until_nobody_has_used_it_for_as_long_as_is_configured() {
     let servers = start(1);
     let proxy = Proxy::start(servers.servers[0].port);
-    for (limit, connections) in [("10ms", 4), ("1h", 1)] {
+    for (limit, connections) in [("500ms", 4), ("1h", 1)] {
         let client = limited(&servers, &proxy, &format!("max_idle = \"{limit}\""));
         let before = proxy.accepted();
         for _ in 0..4 {
             client.key("nobody").err().unwrap();
-            std::thread::sleep(Duration::from_millis(11));
+            std::thread::sleep(Duration::from_millis(501));
         }
         assert_eq!(proxy.accepted() - before, connections, "{limit}");
     }
@@ -92,9 +92,13 @@ fn no_more_connections_are_in_use_at_once_than_are_configured() {
     let proxy = Proxy::start(servers.servers[0].port);
     let client = limited(&servers, &proxy, "max_connections = 2");
     client.create_key("orders").unwrap();
+    let meet = std::sync::Barrier::new(16);
     std::thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| client.show_key("orders").unwrap());
+            scope.spawn(|| {
+                meet.wait();
+                client.show_key("orders").unwrap()
+            });
         }
     });
     assert_eq!(proxy.accepted(), 2);
