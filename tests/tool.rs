@@ -85,9 +85,11 @@ fn an_object_that_a_key_server_does_not_describe_hides_no_other_and_is_named() {
     };
     let (_, names, _): (_, Vec<String>, _) = listed();
     assert_eq!(names, ["\"first\"", "\"last\"", "\"orders\""]);
-    let identifier = json(&succeed(config, &["--json", "key", "show", "orders"], b""))[0]["identifier"].clone();
-    let identifier = identifier.as_str().unwrap();
-    withhold(&servers, identifier);
+    let [identifier, first, last] = ["orders", "first", "last"].map(|name| {
+        let shown = json(&succeed(config, &["--json", "key", "show", name], b""));
+        shown[0]["identifier"].as_str().unwrap().to_owned()
+    });
+    withhold(&servers, &identifier);
     let deadline = Instant::now() + Duration::from_secs(30);
     let (is_done, names, errors) = loop {
         let shown = listed();
@@ -98,6 +100,8 @@ fn an_object_that_a_key_server_does_not_describe_hides_no_other_and_is_named() {
     assert!(is_done && names == ["\"first\"", "\"last\""], "{names:?} {errors}");
     assert!(errors.contains(&format!("127.0.0.1:{}", servers.servers[0].port)), "{errors}");
     assert!(errors.contains(&format!("does not describe its object \"{identifier}\"")), "{errors}");
+    [first, last].iter().for_each(|identifier| withhold(&servers, identifier));
+    assert!(fail(Some(config), &["key", "list"], b"").contains("permit this client Get Attributes"));
 }
 
 /// Has PyKMIP locate an object and deny its attributes.

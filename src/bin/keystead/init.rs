@@ -258,7 +258,7 @@ fn report(file: &Path, checks: &[Check], json: bool) -> Result<ExitCode> {
         show::text(&show::checks(checks))?;
         let next =
             if is_sound { "keystead key create NAME" } else { "mend what is called FAULT, then: keystead doctor" };
-        show::text(&format!("next:\n    export KEYSTEAD_CONFIG={file}\n    {next}\n"))?;
+        show::text(&format!("next:\n    export KEYSTEAD_CONFIG='{file}'\n    {next}\n"))?;
     }
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

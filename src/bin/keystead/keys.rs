@@ -5,7 +5,7 @@
 use clap::{Subcommand, ValueEnum};
 use keystead::client::{Creation, KekInfo, Key, KeyInfo, KeySurvey, Revocation, WithheldObject};
 use keystead::envelope::KeyId;
-use keystead::{Client, Result};
+use keystead::{Client, Code, Error, Result};
 
 use crate::show;
 
@@ -193,8 +193,16 @@ fn name(name: &str, json: bool) -> Result<()> {
     show::text(&format!("{name}\n"))
 }
 
-/// What a server withholds is told on standard error, so that a program reads the list as it is.
+/// What a server withholds is told on standard error, so that a program reads the list as it is. A list of nothing but that
+/// is an error: it is not empty, but unknown.
 fn list(survey: &KeySurvey, json: bool) -> Result<()> {
+    if let ([], [WithheldObject { server, reason, .. }, ..]) = (&survey.keys[..], &survey.withheld[..]) {
+        let count = survey.withheld.len();
+        let message = format!(
+            "{server} describes none of the {count} objects that it finds: {reason}; permit this client Get Attributes there"
+        );
+        return Err(Error::new(Code::PermissionDenied, message));
+    }
     table(&survey.keys, json)?;
     for object in &survey.withheld {
         let WithheldObject { identifier, server, reason } = object;
