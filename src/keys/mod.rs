@@ -176,6 +176,8 @@ impl Keys {
     pub fn close(&self) {
         self.cache.close();
         self.close_spaces();
+        // A thread that works in the background may hold on to us a little longer.
+        self.tenancy.give_up();
     }
 
     /// Wipes the versions of a name, or of all, from memory, also behind handles that are still held.

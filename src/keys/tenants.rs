@@ -46,7 +46,7 @@ struct Owner {
     count: usize,
 }
 
-/// One client's possessions. Given up when it is dropped.
+/// One client's possessions. Given up when it is closed or dropped.
 pub struct Tenancy {
     tenant: Arc<str>,
     registry: Arc<Registry>,
@@ -89,15 +89,15 @@ impl Tenancy {
         held.insert(possession);
         Ok(())
     }
-}
 
-impl Drop for Tenancy {
-    fn drop(&mut self) {
+    /// Gives up what the client used, for others to take.
+    pub fn give_up(&self) {
         if !self.registry.process.is_current() {
             return;
         }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mut owners = self.registry.owners.lock().unwrap_or_else(PoisonError::into_inner);
-        for possession in self.held.get_mut().unwrap_or_else(PoisonError::into_inner).drain() {
+        for possession in held.drain() {
             if let Some(owner) = owners.get_mut(&possession) {
                 owner.count -= 1;
                 if owner.count == 0 {
@@ -105,6 +105,12 @@ impl Drop for Tenancy {
                 }
             }
         }
+    }
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 
