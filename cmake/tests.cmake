@@ -196,6 +196,8 @@ endforeach()
 # Python.
 if(EXISTS "${PROJECT_SOURCE_DIR}/bindings/python/tests")
   keystead_python_tests(python 600 bindings/python/tests)
+  # The longest of those that run beside others begins first.
+  set_tests_properties(python PROPERTIES COST 1000)
 endif()
 
 # The quick start. A target and not a test, because ctest would hide its page.
