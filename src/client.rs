@@ -100,6 +100,10 @@ impl Client {
 
     /// The handle that follows a named key's newest active version. Blocks on the network unless cached.
     ///
+    /// For `NAME/V` a handle that stays with that version: it decrypts as the version's state allows, and encrypts only
+    /// while that is the newest that does. It says `KeyState` from when a newer one is known: at once where this client
+    /// rotates the key, elsewhere within `version_ttl`.
+    ///
     /// Errors: `InvalidArgument`, `KeyNotFound`, `KeyState`, `KeyAmbiguous`, `KeyWeak`, `AlgorithmRefused`, `NoServer`,
     /// those of a server's answer (4xx), `MemoryExhausted`, `Closed`, `Forked`.
     pub fn key(&self, name: &str) -> Result<Key> {

@@ -131,6 +131,79 @@ fn rotations_at_the_same_time_leave_one_active_key_of_each_version() {
 }
 
 #[test]
+fn a_handle_of_one_version_stays_with_it_and_encrypts_while_that_is_the_newest() {
+    let servers = KeyServers::start(1);
+    let (here, elsewhere) = (watchful(&servers), watchful(&servers));
+    here.create_key("orders").unwrap();
+    let pinned = [&here, &elsewhere].map(|client| client.key("orders/1").unwrap());
+    let old = encrypt(&pinned[0], b"old").unwrap();
+    assert_eq!(message::key_id(&old).unwrap(), id("orders/1"));
+
+    here.rotate_key("orders").unwrap();
+    let refusal = encrypt(&pinned[0], b"at once where it was rotated").unwrap_err();
+    assert_eq!(refusal.code(), Code::KeyState);
+    assert!(refusal.message().contains("orders/1 is not the newest version"), "{refusal}");
+    eventually("the refusal in the other process", || encrypt(&pinned[1], b"new").is_err());
+    assert!(pinned[0].encrypt_stream(b"").is_err());
+    let column = [&b"a"[..], b"b"].map(|value| (value, &b""[..]));
+    assert!(pinned[0].encrypt_many(column.iter().copied(), &mut [0; 1024], &mut [0; 3]).is_err());
+
+    let new = encrypt(&here.key("orders/2").unwrap(), b"new").unwrap();
+    for key in pinned.iter().chain([&here.key("orders/1").unwrap()]) {
+        assert_eq!(key.id().unwrap(), id("orders/1"));
+        let mut text = [0; 64];
+        assert_eq!(key.decrypt(&old, b"", &mut text).map(|size| text[..size].to_vec()).unwrap(), b"old");
+        assert_eq!(key.decrypt(&new, b"", &mut text).unwrap_err().code(), Code::WrongKey);
+    }
+
+    here.revoke_key(&id("orders/2"), Revocation::CessationOfOperation).unwrap();
+    for key in &pinned {
+        eventually("its being the newest again", || encrypt(key, b"value").is_ok());
+    }
+}
+
+#[test]
+fn a_handle_of_one_version_does_what_the_state_of_that_version_allows() {
+    let servers = KeyServers::start(1);
+    let (here, elsewhere) = (watchful(&servers), watchful(&servers));
+    let message = encrypt(&here.create_key("orders").unwrap().0, b"value").unwrap();
+    here.rotate_key("orders").unwrap();
+    let pinned = elsewhere.key("orders/1").unwrap();
+    let decrypts = |key: &Key| key.decrypt(&message, b"", &mut [0; 64]).is_ok();
+
+    here.revoke_key(&id("orders/1"), Revocation::CessationOfOperation).unwrap();
+    eventually("its deactivation", || {
+        encrypt(&pinned, b"").is_err_and(|error| error.message().contains("deactivated"))
+    });
+    assert!(decrypts(&pinned) && decrypts(&here.key("orders/1").unwrap()));
+    here.revoke_key(&id("orders/1"), Revocation::KeyCompromise).unwrap();
+    assert!(!decrypts(&here.key("orders/1").unwrap()));
+    eventually("its being compromised", || !decrypts(&pinned));
+
+    here.destroy_key(&id("orders/1")).unwrap();
+    let refusal = || pinned.encrypt(b"value", b"", &mut [0; 256]).unwrap_err();
+    eventually("its end", || refusal().message().contains("destroyed"));
+    encrypt(&here.key("orders").unwrap(), b"value").expect("the other version goes on");
+}
+
+#[test]
+fn a_version_that_is_not_there_is_not_found_and_what_is_no_version_is_refused() {
+    let servers = KeyServers::start(1);
+    let client = watchful(&servers);
+    client.create_key("orders").unwrap();
+    for name in ["orders/2", "nobody/1"] {
+        let refusal = client.key(name).err().unwrap();
+        assert!(refusal.code() == Code::KeyNotFound && refusal.message().contains(name), "{refusal}");
+    }
+    for name in ["orders/", "orders/0", "orders/01", "orders/1/1", "orders/x", "/1", "space:orders/1"] {
+        assert_eq!(client.key(name).err().unwrap().code(), Code::InvalidArgument, "{name}");
+    }
+    for refusal in [client.create_key("orders/2").err(), client.rotate_key("orders/1").err()] {
+        assert_eq!(refusal.unwrap().code(), Code::InvalidArgument, "versions are given by the key server");
+    }
+}
+
+#[test]
 fn a_deactivated_version_decrypts_and_encrypts_no_more() {
     let servers = KeyServers::start(1);
     let (here, elsewhere) = (watchful(&servers), watchful(&servers));

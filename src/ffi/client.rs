@@ -104,6 +104,10 @@ pub unsafe extern "C" fn keystead_client_free(client: *mut keystead_client) {
 /// the key servers. Threads that ask for one missing key cause one request. Blocks on the network until the
 /// deadline of the configuration, unless the key is cached.
 ///
+/// For "customer-42/3" the key is that version and does not follow its name. It decrypts as the version's state
+/// allows. It encrypts only while it is the newest active version, and says KEYSTEAD_E_KEY_STATE from when a newer one
+/// is known: at once where this client rotates the key, elsewhere within version_ttl.
+///
 /// On success *out_key is a key to be freed with keystead_key_free(), else NULL.
 ///
 /// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; NO_SERVER with every server that was

@@ -13,7 +13,8 @@ use super::version::Version;
 use crate::envelope::KeyId;
 use crate::kmip::State;
 
-/// Handles by name, and versions by name and version. A version that a handle follows is in both.
+/// Handles by name, and versions by name and version, some of them with a handle that is pinned to them. A version that a
+/// handle follows is in both.
 pub struct Cache {
     max_entries: usize,
     contents: RwLock<Contents>,
@@ -52,6 +53,7 @@ struct Contents {
     /// Its client was closed: what is still on its way from a key server is not kept.
     is_closed: bool,
     named: HashMap<String, Followed, foldhash::quality::RandomState>,
+    pinned: HashMap<KeyId, Key>,
     versions: HashMap<KeyId, Arc<Version>>,
 }
 
@@ -88,12 +90,28 @@ impl Cache {
         Some(followed.key.clone())
     }
 
+    /// The handle that is pinned to a version.
+    pub fn pinned(&self, id: &KeyId) -> Option<Key> {
+        let key = self.read().pinned.get(id)?.clone();
+        if let Some(version) = key.handle().current() {
+            version.touch(now());
+        }
+        Some(key)
+    }
+
+    /// Whether a handle follows this very version, or is pinned to it.
     pub fn is_followed(&self, id: &KeyId) -> bool {
-        self.read().named.get(&id.name).is_some_and(|followed| followed.version.id() == id)
+        let contents = self.read();
+        let is_named = contents.named.get(&id.name).is_some_and(|followed| followed.version.id() == id);
+        is_named || contents.pinned.contains_key(id)
     }
 
     pub fn all_named(&self) -> Vec<Key> {
         self.read().named.values().map(|followed| followed.key.clone()).collect()
+    }
+
+    pub fn all_pinned(&self) -> Vec<Key> {
+        self.read().pinned.values().cloned().collect()
     }
 
     pub fn version(&self, id: &KeyId) -> Option<Arc<Version>> {
@@ -108,7 +126,8 @@ impl Cache {
         let contents = self.read();
         let is_apart = |one: &Arc<Version>| contents.versions.get(one.id()).is_none_or(|kept| !Arc::ptr_eq(kept, one));
         let followed = contents.named.values().map(|followed| followed.version.clone());
-        contents.versions.values().cloned().chain(followed.filter(is_apart)).collect()
+        let pinned = contents.pinned.values().filter_map(|key| key.handle().current());
+        contents.versions.values().cloned().chain(followed.chain(pinned).filter(is_apart)).collect()
     }
 
     /// Keeps the version, and makes a handle that follows its name. A handle that is there already stays.
@@ -120,10 +139,26 @@ impl Cache {
             return key;
         }
         let id = version.id().clone();
+        contents.overtake(&id);
         contents.versions.insert(id.clone(), version.clone());
         let follow = || Followed { key: Key::new(version.clone(), self.uses.clone()), version };
         let key = contents.named.entry(id.name).or_insert_with(follow).key.clone();
         self.tally.evicted.fetch_add(contents.evict(self.max_entries), Ordering::Relaxed);
+        key
+    }
+
+    /// Keeps the version, and makes a handle that is pinned to it. A handle that is there already stays.
+    pub fn insert_pinned(&self, version: Arc<Version>, is_newest: bool) -> Key {
+        let mut contents = self.write();
+        let make = || Key::pinned(version.clone(), is_newest, self.uses.clone());
+        if contents.is_closed {
+            let key = make();
+            key.handle().end(End::Closed);
+            return key;
+        }
+        let key = contents.pinned.entry(version.id().clone()).or_insert_with(make).clone();
+        let evicted = contents.insert(version, self.max_entries);
+        self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
         key
     }
 
@@ -140,6 +175,7 @@ impl Cache {
         let Some(followed) = followed.filter(|followed| std::ptr::eq(followed.key.handle(), handle)) else { return };
         followed.version = newer.clone();
         handle.follow(newer.clone());
+        contents.overtake(newer.id());
         let evicted = contents.insert(newer, self.max_entries);
         self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
     }
@@ -162,16 +198,25 @@ impl Cache {
             }
             !is_meant(name)
         });
+        contents.end_pinned(|id| is_meant(&id.name), End::Purged);
         contents.versions.retain(|id, _| !is_meant(&id.name));
         held - contents.versions.len()
     }
 
-    /// Forgets the current version of a handle whose key was destroyed; the handle refuses from now on.
+    /// Forgets every version of a handle whose key was destroyed; the handle refuses from now on.
     pub fn remove(&self, handle: &Handle) {
         let mut contents = self.write();
         contents.named.remove(handle.name());
+        contents.end_pinned(|id| id.name == handle.name(), End::Destroyed);
         contents.versions.retain(|id, _| id.name != handle.name());
         handle.end(End::Destroyed);
+    }
+
+    /// Forgets a version that was destroyed; the handle that is pinned to it refuses from now on.
+    pub fn remove_pinned(&self, id: &KeyId) {
+        let mut contents = self.write();
+        contents.end_pinned(|pinned| pinned == id, End::Destroyed);
+        contents.versions.remove(id);
     }
 
     /// Takes over the state that a version was just brought to. A destroyed one is wiped at once.
@@ -184,11 +229,15 @@ impl Cache {
         if let Some(followed) = followed {
             followed.version.verify(state.into());
         }
+        if let Some(version) = contents.pinned.get(id).and_then(|key| key.handle().current()) {
+            version.verify(state.into());
+        }
         if state == State::Destroyed {
             if let Some(followed) = followed {
                 followed.key.handle().end(End::Destroyed);
                 contents.named.remove(&id.name);
             }
+            contents.end_pinned(|pinned| pinned == id, End::Destroyed);
             contents.versions.remove(id);
         }
     }
@@ -198,6 +247,7 @@ impl Cache {
         let mut contents = self.write();
         contents.is_closed = true;
         contents.named.drain().for_each(|(_, followed)| followed.key.handle().end(End::Closed));
+        contents.end_pinned(|_| true, End::Closed);
         contents.versions.clear();
     }
 
@@ -249,6 +299,19 @@ impl Contents {
         self.evict(max_entries)
     }
 
+    /// Handles that are pinned to older versions of its name encrypt no more.
+    fn overtake(&mut self, newer: &KeyId) {
+        let is_older = |id: &KeyId| id.name == newer.name && id.version < newer.version;
+        let older = self.pinned.iter().filter(|(id, _)| is_older(id));
+        older.for_each(|(_, key)| key.handle().set_newest(false));
+    }
+
+    /// Forgets handles that are pinned, which refuse from now on.
+    fn end_pinned(&mut self, is_meant: impl Fn(&KeyId) -> bool, why: End) {
+        let ended = self.pinned.extract_if(|id, _| is_meant(id));
+        ended.for_each(|(_, key)| key.handle().end(why));
+    }
+
     fn evict(&mut self, max_entries: usize) -> u64 {
         let mut evicted = 0;
         while self.versions.len() > max_entries && self.evict_oldest().is_some() {
@@ -261,12 +324,16 @@ impl Contents {
     /// it is the application's, not the cache's, and is still to be verified.
     fn evict_oldest(&mut self) -> Option<KeyId> {
         let follower = |id: &KeyId| self.named.get(&id.name).filter(|followed| followed.version.id() == id);
-        let is_held = |id: &KeyId| follower(id).is_some_and(|followed| !followed.key.is_unused());
+        let is_held = |id: &KeyId| {
+            let mut keys = follower(id).map(|followed| &followed.key).into_iter().chain(self.pinned.get(id));
+            keys.any(|key| !key.is_unused())
+        };
         let free = self.versions.values().filter(|version| !is_held(version.id()));
         let id = free.min_by_key(|version| version.used())?.id().clone();
         if follower(&id).is_some() {
             self.named.remove(&id.name);
         }
+        self.pinned.remove(&id);
         self.versions.remove(&id);
         Some(id)
     }
@@ -329,6 +396,38 @@ mod tests {
         held.encrypt(b"x", b"", &mut [0; 256]).unwrap();
         drop(held);
         assert_eq!(cache.evict_for_room().unwrap().to_string(), "held/1");
+        assert_eq!(cache.counts().keys, 0);
+    }
+
+    #[test]
+    fn a_handle_of_one_version_keeps_it_while_it_is_held_and_ends_with_it() {
+        let cache = Cache::new(10, None);
+        let id = |number| KeyId::new("a", number).unwrap();
+        let held = cache.insert_pinned(version(1), true);
+        drop(cache.insert_pinned(version(3), true));
+        assert_eq!(cache.evict_for_room(), Some(id(3)));
+        assert!(cache.pinned(&id(3)).is_none() && cache.evict_for_room().is_none(), "the application holds a/1");
+        assert!(cache.is_followed(&id(1)));
+
+        let encrypt = |key: &Key| key.encrypt(b"x", b"", &mut [0; 256]).map_err(|error| error.code());
+        encrypt(&held).unwrap();
+        let named = cache.insert_named(version(2));
+        assert_eq!(encrypt(&held), Err(Code::KeyState));
+        encrypt(&named).expect("the newest version encrypts");
+        held.handle().set_newest(true);
+        encrypt(&held).unwrap();
+        cache.learn(&id(1), State::Destroyed);
+        assert!(encrypt(&held) == Err(Code::KeyState) && held.id().is_err() && cache.version(&id(1)).is_none());
+
+        let (one, two) = (cache.insert_pinned(version(1), true), cache.insert_pinned(version(2), true));
+        cache.remove_pinned(&id(1));
+        assert_eq!((encrypt(&one), encrypt(&two).is_ok()), (Err(Code::KeyState), true));
+        cache.purge(Some("a"));
+        assert_eq!((encrypt(&two), encrypt(&named)), (Err(Code::KeyStale), Err(Code::KeyStale)));
+        let last = cache.insert_pinned(version(4), true);
+        cache.close();
+        let late = cache.insert_pinned(version(5), true);
+        assert_eq!((encrypt(&last), encrypt(&late)), (Err(Code::Closed), Err(Code::Closed)));
         assert_eq!(cache.counts().keys, 0);
     }
 

@@ -1,8 +1,8 @@
-//! What an application holds: a key that follows its name.
+//! What an application holds: a key that follows its name, or is pinned to one version of it.
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,13 +17,18 @@ use crate::envelope::{KeyId, Session, Sessions};
 use crate::error::{Code, Error, Result};
 use crate::log::catalogue;
 
-/// A handle to a named key. Encrypts with the newest version that is known, without blocking. Cheap to clone.
+/// A handle to a named key. Encrypts with the newest version that is known, without blocking. One that was asked for as
+/// `NAME/V` stays with that version, and encrypts while it is the newest. Cheap to clone.
 #[derive(Clone)]
 pub struct Key(Arc<Handle>);
 
 /// The part of a handle that all its clones share.
 pub struct Handle {
     name: String,
+    /// Of a handle that does not follow its name.
+    pinned: Option<u32>,
+    /// Whether the version that it is pinned to is not the newest.
+    is_overtaken: AtomicBool,
     /// Empty at the end.
     current: ArcSwapOption<Version>,
     /// Of the current version; it begins anew where that changes.
@@ -46,10 +51,22 @@ pub enum End {
 }
 
 impl Key {
+    /// One that follows its name.
     pub(super) fn new(version: Arc<Version>, uses: Option<Uses>) -> Key {
-        let name = version.id().name.clone();
+        Key::made(version, None, false, uses)
+    }
+
+    /// One that stays with this version.
+    pub(super) fn pinned(version: Arc<Version>, is_newest: bool, uses: Option<Uses>) -> Key {
+        let pinned = Some(version.id().version);
+        Key::made(version, pinned, !is_newest, uses)
+    }
+
+    fn made(version: Arc<Version>, pinned: Option<u32>, is_overtaken: bool, uses: Option<Uses>) -> Key {
         Key(Arc::new(Handle {
-            name,
+            name: version.id().name.clone(),
+            pinned,
+            is_overtaken: AtomicBool::new(is_overtaken),
             current: ArcSwapOption::new(Some(version)),
             sessions: Sessions::default(),
             uses,
@@ -106,7 +123,7 @@ impl Key {
         let encrypt = |values, out: &mut [u8], offsets: &mut [usize]| {
             let current = self.0.current.load();
             let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-            version.may_encrypt(now())?;
+            self.0.may_encrypt(version)?;
             version.key().encrypt_many(values, out, offsets)
         };
         match &self.0.uses {
@@ -138,7 +155,7 @@ impl Key {
     pub fn encrypt_stream(&self, aad: &[u8]) -> Result<Encryptor> {
         let current = self.0.current.load();
         let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-        let begun = version.may_encrypt(now()).and_then(|()| version.key().encrypt_stream(aad));
+        let begun = self.0.may_encrypt(version).and_then(|()| version.key().encrypt_stream(aad));
         Uses::stream(self.0.uses.as_ref(), catalogue::STREAM_ENCRYPTED, Some(version.id().clone()), begun)
     }
 
@@ -182,12 +199,27 @@ impl Handle {
         loop {
             let current = self.current.load();
             let version = current.as_ref().ok_or_else(|| self.gone())?;
-            version.may_encrypt(now())?;
+            self.may_encrypt(version)?;
             let session = version.key().begin_session()?;
             // Otherwise it may have begun after the sessions of its version were ended.
-            if self.current.load().as_ref().is_some_and(|still| Arc::ptr_eq(still, version)) {
+            let is_current = self.current.load().as_ref().is_some_and(|still| Arc::ptr_eq(still, version));
+            if is_current && !self.is_overtaken.load(Ordering::Acquire) {
                 return Ok(session);
             }
+        }
+    }
+
+    /// What the version's state allows, and a pin.
+    fn may_encrypt(&self, version: &Version) -> Result<()> {
+        version.may_encrypt(now())?;
+        if self.is_overtaken.load(Ordering::Acquire) { Err(overtaken(version.id())) } else { Ok(()) }
+    }
+
+    /// Tells a handle that is pinned whether its version is the newest.
+    pub(super) fn set_newest(&self, is_newest: bool) {
+        let was_overtaken = self.is_overtaken.swap(!is_newest, Ordering::AcqRel);
+        if let Some(version) = self.current.load().as_ref().filter(|_| !is_newest && !was_overtaken) {
+            version.key().end_sessions();
         }
     }
 
@@ -212,7 +244,10 @@ impl Handle {
     /// Why there is no current version.
     #[cold]
     pub(super) fn gone(&self) -> Error {
-        let name = &self.name;
+        let name = match self.pinned {
+            Some(version) => format!("{}/{version}", self.name),
+            None => self.name.clone(),
+        };
         match self.end.load(Ordering::Acquire) {
             end if end == End::Destroyed as u8 && name.starts_with(SPACE) => {
                 let message = format!(
@@ -239,4 +274,14 @@ impl Handle {
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
         self.current.load().as_ref().is_some_and(|version| version.is_verified_within(limit))
     }
+}
+
+#[cold]
+fn overtaken(id: &KeyId) -> Error {
+    let message = format!(
+        "key {id} is not the newest version of its name, so this handle of that version decrypts only; ask the client for \
+         {:?}, without a version, to encrypt",
+        id.name
+    );
+    Error::new(Code::KeyState, message)
 }

@@ -15,6 +15,7 @@ mod ledger;
 mod lifecycle;
 mod lookup;
 mod naming;
+mod pinned;
 mod prohibited;
 mod room;
 mod space;
@@ -98,7 +99,7 @@ impl Keys {
         Ok(keys)
     }
 
-    /// The handle that follows `name`. Blocks on the network unless the key is cached and verified within `ttl`, or
+    /// The handle that follows `name`, or of `NAME/V` the one that is pinned to that version. Blocks on the network unless the key is cached and verified within `ttl`, or
     /// within `max_stale` while no server answers.
     pub fn named(&self, name: &str) -> Result<Key> {
         match self.hit(name) {
@@ -109,6 +110,9 @@ impl Keys {
 
     #[cold]
     fn miss(&self, name: &str) -> Result<Key> {
+        if name.contains('/') {
+            return self.pinned(&KeyId::parse(name)?);
+        }
         check_name(name)?;
         self.cache.count_miss();
         self.newest_flights.once(name.to_owned(), || match self.cache.named(name) {

@@ -32,6 +32,7 @@ impl Keys {
                 let _ = self.newest_flights.once(name, || self.refresh(&key).map(|()| key.clone()));
             }
         }
+        self.refresh_pinned();
         for version in self.cache.all_versions() {
             let is_due =
                 !version.is_verified_within(self.limits.ttl / 4 * 3) && version.is_used_within(self.limits.ttl);
@@ -87,7 +88,7 @@ impl Keys {
         outcome
     }
 
-    /// Whether a handle follows this very version, so that the background refresh keeps it verified.
+    /// Whether a handle follows this very version or is pinned to it, so that the background refresh keeps it verified.
     pub(super) fn is_followed(&self, id: &KeyId) -> bool {
         self.cache.is_followed(id)
     }
@@ -95,14 +96,18 @@ impl Keys {
     pub(super) fn fetch_newest(&self, name: &str) -> Result<Key> {
         let deadline = self.cluster.deadline();
         let found = self.find_newest(name, deadline)?;
-        let version = match self.cache.version(&found.id) {
+        Ok(self.cache.insert_named(self.cached_or_fetched(&found, deadline)?))
+    }
+
+    /// The key that was found, with what was just told of it.
+    pub(super) fn cached_or_fetched(&self, found: &Found, deadline: Deadline) -> Result<Arc<Version>> {
+        match self.cache.version(&found.id) {
             Some(version) if version.identifier() == found.identifier => {
-                self.verified(&version, &found);
-                version
+                self.verified(&version, found);
+                Ok(version)
             }
-            _ => self.fetch(&found, deadline)?,
-        };
-        Ok(self.cache.insert_named(version))
+            _ => self.fetch(found, deadline),
+        }
     }
 
     /// Brings a handle up to date: its state, and a newer version where there is one.
@@ -174,7 +179,7 @@ impl Keys {
     }
 
     /// Takes over what a server has just told of a version.
-    fn verified(&self, version: &Version, found: &Found) {
+    pub(super) fn verified(&self, version: &Version, found: &Found) {
         version.verify(found.standing());
         self.cache.count_refresh();
     }

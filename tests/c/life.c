@@ -43,6 +43,27 @@ static void a_version_ends_in_steps(const keystead_client *client)
     keystead_key_free(key);
 }
 
+static void a_key_of_one_version_encrypts_while_it_is_the_newest(const keystead_client *client)
+{
+    keystead_key *newest, *first, *rotated;
+    uint8_t message[256], text[64];
+    size_t message_len, text_len;
+    EXPECT(KEYSTEAD_OK, keystead_client_create_key(client, "c-pinned", &newest, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_key(client, "c-pinned/1", &first, &error));
+    EXPECT(KEYSTEAD_OK,
+           keystead_key_encrypt(first, TEXT, sizeof TEXT, NULL, 0, message, sizeof message, &message_len, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_rotate_key(client, "c-pinned", &rotated, &error));
+    CHECK(encrypts(first) == KEYSTEAD_E_KEY_STATE && encrypts(newest) == KEYSTEAD_OK);
+    EXPECT(KEYSTEAD_OK, keystead_key_decrypt(first, message, message_len, NULL, 0, text, sizeof text, &text_len, &error));
+    EXPECT(KEYSTEAD_E_WRONG_KEY,
+           keystead_key_decrypt(newest, message, message_len, NULL, 0, text, sizeof text, &text_len, &error));
+    keystead_key_free(newest);
+    EXPECT(KEYSTEAD_E_KEY_NOT_FOUND, keystead_client_key(client, "c-pinned/3", &newest, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_key(client, "c-pinned/0", &newest, &error));
+    keystead_key_free(first);
+    keystead_key_free(rotated);
+}
+
 static void what_is_purged_is_fetched_anew(const keystead_client *client)
 {
     keystead_key *one, *other, *again;
@@ -76,6 +97,7 @@ int main(void)
 {
     keystead_client *client = open_client();
     a_version_ends_in_steps(client);
+    a_key_of_one_version_encrypts_while_it_is_the_newest(client);
     what_is_purged_is_fetched_anew(client);
     a_user_without_a_template_has_no_key(client);
     keystead_client_free(client);

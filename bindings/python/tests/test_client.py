@@ -89,6 +89,19 @@ class AClient(WithKeyServers):
         self.assertEqual(keystead.inspect(key.encrypt(b"Ada"))["key"], f"{name}/2")
         self.assertEqual(self.client.decrypt(old, expect=name), b"Ada")
 
+    def test_gives_a_key_of_one_version_that_encrypts_while_it_is_the_newest(self) -> None:
+        key = self.new_key()
+        name, old = key.id.partition("/")[0], key.encrypt(b"Ada")
+        first = self.client.key(f"{name}/1")
+        self.assertEqual(first.decrypt(first.encrypt(b"Ada")), b"Ada")
+        self.client.rotate_key(name)
+        with self.assertRaises(keystead.KeyStateError):
+            first.encrypt(b"Ada")
+        self.assertEqual((first.id, first.decrypt(old)), (f"{name}/1", b"Ada"))
+        self.assertEqual(self.client.key(f"{name}/2").id, f"{name}/2")
+        with self.assertRaises(keystead.KeyNotFound):
+            self.client.key(f"{name}/3")
+
     def test_says_that_a_key_does_not_exist(self) -> None:
         with self.assertRaises(keystead.KeyNotFound) as caught:
             self.client.key("customer-nobody")

@@ -167,7 +167,11 @@ class Client(Handle):
             _records.close_at_exit(self)
 
     def key(self, name: str) -> Key:
-        """The newest active version of a key, from the cache or from the key servers."""
+        """The newest active version of a key, from the cache or from the key servers.
+
+        `client.key("customer-42/3")` gives that very version, which does not follow its name: it decrypts, and encrypts
+        only while it is the newest; then it raises `KeyStateError`.
+        """
         return self._key(library().client_key, name)
 
     def create_key(self, name: str) -> Key:
