@@ -594,7 +594,7 @@ pub struct KeySurvey {
 }
 
 /// An object that a key server located and would not describe. It may be a key of ours, or somebody else's.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct WithheldObject {
     /// The server's unique identifier.
     pub identifier: String,

@@ -72,7 +72,7 @@ fn keys_are_made_once_listed_and_shown() {
 
 /// A key server's own policy may show an object and say nothing of it.
 #[test]
-fn an_object_that_a_key_server_does_not_describe_hides_no_other_and_is_named() {
+fn an_object_that_a_key_server_does_not_describe_hides_no_other_and_is_named_also_in_the_report() {
     let servers = KeyServers::start_kind(Kind::PyKmip, 1);
     let config = servers.config.as_path();
     for name in ["first", "orders", "last"] {
@@ -100,8 +100,20 @@ fn an_object_that_a_key_server_does_not_describe_hides_no_other_and_is_named() {
     assert!(is_done && names == ["\"first\"", "\"last\""], "{names:?} {errors}");
     assert!(errors.contains(&format!("127.0.0.1:{}", servers.servers[0].port)), "{errors}");
     assert!(errors.contains(&format!("does not describe its object \"{identifier}\"")), "{errors}");
+    let report = ["audit", "report", "--ask", servers.audit.to_str().unwrap()];
+    let asked = &json(&succeed(config, &[&["--json"], &report[..]].concat(), b""))["key_servers"];
+    let (kind, withheld) = (&asked["kinds"][0], &asked["withheld"]);
+    assert_eq!(
+        (&kind["algorithm"], &kind["state"], &kind["versions"]),
+        (&"AES-256".into(), &"active".into(), &2.into())
+    );
+    assert_eq!((withheld.as_array().unwrap().len(), &withheld[0]["identifier"]), (1, &identifier.as_str().into()));
+    let page = String::from_utf8(succeed(config, &report, b"")).unwrap();
+    assert!(page.contains("no figure counts: 1.") && page.contains(&format!("<bdi>{identifier}</bdi>")));
     [first, last].iter().for_each(|identifier| withhold(&servers, identifier));
     assert!(fail(Some(config), &["key", "list"], b"").contains("permit this client Get Attributes"));
+    let page = String::from_utf8(succeed(config, &report, b"")).unwrap();
+    assert!(page.contains("no figure counts: 3."));
 }
 
 /// Has PyKMIP locate an object and deny its attributes.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use keystead::client::WithheldObject;
 use keystead::log::utc;
 
 use super::plot;
@@ -237,7 +238,26 @@ impl Page {
             self.push("</tbody></table>\n");
             self.more(evidence.due.len(), false);
         }
+        self.withheld(&evidence.withheld);
         self.push("<p class=\"note\">As the key servers described them when this report was made.</p>\n</section>\n");
+    }
+
+    fn withheld(&mut self, objects: &[WithheldObject]) {
+        if objects.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            self.0,
+            "<p class=\"bad\">Objects that the key servers did not describe, and that no figure counts: {}. Each may be a key, or \
+             the newest version of one.</p>",
+            grouped(objects.len() as u64)
+        );
+        self.table(&["Object", "Key server", "Why"]);
+        for WithheldObject { identifier, server, reason } in objects.iter().take(SHOWN) {
+            self.row(&[name_of(identifier), name_of(server), name_of(reason)]);
+        }
+        self.push("</tbody></table>\n");
+        self.more(objects.len(), false);
     }
 
     fn notices(&mut self, summary: &Summary) {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use keystead::client::{KeySurvey, WithheldObject};
 use keystead::{Client, Result};
 use serde::Serialize;
 
@@ -68,6 +69,8 @@ struct Evidence {
     kinds: BTreeMap<(String, String), Kind>,
     /// Newest active versions that are due for rotation, with the time of their making, the oldest first.
     due: Vec<(String, i64)>,
+    /// What they located and did not describe, which is in none of these figures.
+    withheld: Vec<WithheldObject>,
 }
 
 #[derive(Default, Serialize)]
@@ -94,7 +97,8 @@ impl Evidence {
     fn ask(client: &Client, latest: i64) -> Result<Evidence> {
         let mut kinds: BTreeMap<(String, String), Kind> = BTreeMap::new();
         let mut newest: BTreeMap<String, (u32, Option<i64>)> = BTreeMap::new();
-        for key in client.list_keys()? {
+        let KeySurvey { keys, withheld } = client.survey_keys()?;
+        for key in keys {
             let bits = key.length_bits.map_or(String::new(), |bits| format!("-{bits}"));
             let algorithm = format!("{}{bits}", key.algorithm.as_deref().unwrap_or("not told"));
             let kind = kinds.entry((algorithm, key.state.clone())).or_default();
@@ -110,7 +114,7 @@ impl Evidence {
         });
         let mut due: Vec<(String, i64)> = due.collect();
         due.sort_by(|a, b| (a.1, &a.0).cmp(&(b.1, &b.0)));
-        Ok(Evidence { kinds, due })
+        Ok(Evidence { kinds, due, withheld })
     }
 }
 
