@@ -1,15 +1,9 @@
-"""The vectors of tests/vectors, as this binding meets them.
-
-They give keys as bytes, and key bytes never come into the library. So PyKMIP's own client gives the keys to a key
-server first, and from there they are fetched or decrypted with.
-"""
+"""The vectors of tests/vectors, as this binding meets them."""
 
 from __future__ import annotations
 
 import atexit
 import io
-import json
-import logging
 import sys
 import unittest
 from collections.abc import Callable
@@ -17,93 +11,19 @@ from functools import cache
 from hashlib import sha256
 from typing import Any
 
-from kmip.core.attributes import Name
-from kmip.core.enums import AttributeType, CryptographicAlgorithm, CryptographicUsageMask, NameType, ObjectType
-from kmip.core.objects import TemplateAttribute
-from kmip.pie.client import ProxyKmipClient
-from kmip.pie.objects import SymmetricKey
 from support import ROOT, keystead
 
-sys.path.append(str(ROOT / "tests/cwt"))
-from keyservers import KeyServers
+sys.path += [str(ROOT / "tests/cwt"), str(ROOT / "tests/vectors")]
+from given import MESSAGES, PROTECTED_DEKS, STREAMS, Vector, configuration, stream_of
 from open_message import open_message
-
-Vector = dict[str, Any]
-Usage = CryptographicUsageMask
-CIPHER = [Usage.ENCRYPT, Usage.DECRYPT]
-
-
-def load(name: str) -> Any:
-    return json.loads((ROOT / f"tests/vectors/{name}.json").read_text(encoding="utf-8"))
-
-
-MESSAGES: list[Vector] = load("message")
-STREAMS: list[Vector] = load("stream")["vectors"]
-PIECES: dict[str, str] = load("stream")["pieces"]
-PROTECTED_DEKS: list[Vector] = load("protected_dek")
-# A key server shows each identity its own objects only, so that two keys of one name are two identities'.
-IDENTITIES = {vector["key"]: "client" for vector in MESSAGES if vector["result"] == "valid"}
-IDENTITIES |= {vector["key"]: "client-other" for vector in MESSAGES if vector["key"] not in IDENTITIES}
 
 
 @cache
 def client(key: str) -> keystead.Client:
-    """A client whose named keys are all made of these bytes, and whose KEKs are those of the vectors with this KEK."""
-    servers = key_servers()
-    material = servers.issuer.material(IDENTITIES[key])
-    logging.disable()
-    with ProxyKmipClient(
-        hostname="127.0.0.1",
-        port=servers.server("primary").port,
-        cert=str(material.certificate),
-        key=str(material.key),
-        ca=str(material.ca),
-        ssl_version="PROTOCOL_TLS",
-    ) as server:
-        for name, (bytes_of_key, usage) in objects(key).items():
-            give(server, name, bytes.fromhex(bytes_of_key), usage)
-    logging.disable(logging.NOTSET)
-    config = servers.folder / f"{IDENTITIES[key]}.conf"
-    config.touch(mode=0o600)
-    text = servers.config.read_text(encoding="utf-8").replace(
-        str(servers.client.certificate), str(material.certificate)
-    )
-    config.write_text(text.replace(str(servers.client.key), str(material.key)), encoding="utf-8")
-    opened = keystead.Client(config)
+    """A client whose named keys are all made of these bytes."""
+    opened = keystead.Client(configuration(key))
     atexit.register(opened.close)
     return opened
-
-
-def give(server: Any, name: str, key: bytes, usage: list[CryptographicUsageMask]) -> None:
-    """PyKMIP's simpler call leaves the group out, by which the versions of a name are found."""
-    attribute = server.attribute_factory.create_attribute
-    attributes = [
-        attribute(AttributeType.NAME, Name.create(name, NameType.UNINTERPRETED_TEXT_STRING)),
-        attribute(AttributeType.OBJECT_GROUP, f"keystead:{name.rpartition('/')[0]}"),
-        attribute(AttributeType.CRYPTOGRAPHIC_USAGE_MASK, usage),
-    ]
-    value = server.object_factory.convert(SymmetricKey(CryptographicAlgorithm.AES, 256, key))
-    registered = server.proxy.register(ObjectType.SYMMETRIC_KEY, TemplateAttribute(attributes=attributes), value)
-    server.activate(registered.uuid)
-
-
-@cache
-def key_servers() -> KeyServers:
-    servers = KeyServers(1)
-    atexit.register(servers.finish)
-    return servers
-
-
-def objects(key: str) -> dict[str, tuple[str, list[CryptographicUsageMask]]]:
-    """What the key server is to hold: also the KEKs that altered vectors name, whose absence must not refuse them."""
-    found = {vector["key_id"]: (key, CIPHER) for vector in [*MESSAGES, *STREAMS] if vector["key"] == key}
-    for vector in PROTECTED_DEKS:
-        described = inspected(keystead.inspect_protected_dek, bytes.fromhex(vector["protected_dek"]))
-        if vector["kek"] == key and described is not None:
-            kek = described["kek"]
-            found[f"kek-gcm:{kek}"] = found[f"kek-cbc:{kek}"] = (key, CIPHER)
-            found[f"kek-mac:{kek}"] = (vector["mac_key"], [Usage.MAC_GENERATE, Usage.MAC_VERIFY])
-    return found
 
 
 def inspected(inspect: Callable[[bytes], Any], data: bytes) -> Any:
@@ -161,8 +81,7 @@ class Vectors(unittest.TestCase):
         self.assertEqual(len(STREAMS), 170)
 
     def stream(self, vector: Vector) -> None:
-        parts = (PIECES[part[1:]] if part.startswith("@") else part for part in vector["stream"])
-        stream, aad = bytes.fromhex("".join(parts)), bytes.fromhex(vector["aad"])
+        stream, aad = stream_of(vector), bytes.fromhex(vector["aad"])
         key = client(vector["key"]).key(vector["key_id"].partition("/")[0])
         if vector["result"] == "valid":
             plaintext = key.decrypt_stream(io.BytesIO(stream), aad).read()
