@@ -169,14 +169,15 @@ impl Client {
     }
 
     /// Remembers that `what` (a table, an archive, a protected key) needs a version, which is then not destroyed. Kept in
-    /// the file of `keys.state`, without which it ends with this client. Blocks on files only.
+    /// the file of `keys.state`, without which it ends with this client. Blocks on files, and while somebody ends a version,
+    /// until that is over: so a need that was noted is one that no end overlooked.
     ///
-    /// Errors: `InvalidArgument` unless `what` is one line of 1 to 256 bytes, `System`.
+    /// Errors: `InvalidArgument` unless `what` is one line of 1 to 256 bytes, `Deadline` where that took too long, `System`.
     pub fn add_reference(&self, id: &KeyId, what: &str) -> Result<()> {
         self.logged()?.keys.add_reference(id, what)
     }
 
-    /// Forgets that `what` needs a version. Errors: as [`Client::add_reference`].
+    /// Forgets that `what` needs a version. Blocks on files only. Errors: as [`Client::add_reference`], without `Deadline`.
     pub fn remove_reference(&self, id: &KeyId, what: &str) -> Result<()> {
         self.logged()?.keys.remove_reference(id, what)
     }

@@ -3,9 +3,11 @@
 #[path = "common/keyservers.rs"]
 mod keyservers;
 
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use keyservers::{KeyServers, Kind, pinned_version};
 use keystead::client::Original;
@@ -151,6 +153,83 @@ fn a_protected_dek_is_proven_and_stored_only_once_its_kek_is_known_to_be_needed(
     std::fs::rename(&aside, &state).unwrap();
     client.create_space("orders", "master", &file, Original::Destroy).unwrap();
     assert!(client.rewrap_space("master", &other).unwrap().is_changed);
+}
+
+/// As a configuration, with one of two servers and another deadline.
+fn only(servers: &KeyServers, config: &Path, index: usize, deadline: &str) -> PathBuf {
+    let other = servers.servers[1 - index].port;
+    let text = std::fs::read_to_string(config).unwrap();
+    let (before, block) = text.split_at(text.find(&format!("port = {other}\n")).unwrap());
+    let text = format!("{}{}", &before[..before.rfind("[[server]]").unwrap()], block.split_once('\n').unwrap().1);
+    let path = servers.dir.join(format!("only-{index}.conf"));
+    std::fs::write(&path, text.replace("deadline = \"30s\"", &format!("deadline = \"{deadline}\""))).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+/// Waits, ten seconds at most, until `reached` says so.
+fn eventually(what: &str, mut reached: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !reached() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} did not come about");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn no_space_is_created_under_a_kek_that_another_process_has_found_unneeded_and_revokes() {
+    let Some(version) = versions().into_iter().next() else { return };
+    let mut servers = KeyServers::start(2);
+    let config = configuration(&servers, &version);
+    let (creator, revoker) = (only(&servers, &config, 0, "4s"), only(&servers, &config, 1, "30s"));
+    let file = servers.dir.join("orders.dek");
+    succeed(&config, &["key", "create", "--kek", "master"]);
+    succeed(&config, &["key", "rotate", "--kek", "master"]);
+
+    servers.stop("secondary");
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_keystead"));
+    let mut revoking =
+        tool.arg("--config").arg(revoker).args(revoke("master/2")).stdout(Stdio::null()).spawn().unwrap();
+    let is_held = || matches!(File::open(&servers.dir).unwrap().try_lock(), Err(TryLockError::WouldBlock));
+    eventually("its look", is_held);
+    let creator = Client::open(&creator).unwrap();
+    let error = creator.create_space("orders", "master", &file, Original::Destroy).err().unwrap();
+    assert!(error.code() == Code::Deadline && error.message().contains("ending the time of a key"), "{error}");
+    assert!(!file.exists());
+
+    servers.resume("secondary");
+    assert!(revoking.wait().unwrap().success(), "nothing needs it");
+    let space = creator.create_space("orders", "master", &file, Original::Destroy).unwrap().0;
+    assert_eq!(space.id().unwrap().space(), Some("orders"), "under the version that is left");
+    assert!(fail(&config, &revoke("master/1")).contains("needed by"));
+}
+
+#[test]
+fn what_a_creation_noted_and_then_did_not_store_keeps_no_kek() {
+    let Some(version) = versions().into_iter().next() else { return };
+    let servers = KeyServers::start(1);
+    let config = configuration(&servers, &version);
+    let file = servers.dir.join("spaces/orders.dek");
+    let folder = file.parent().unwrap();
+    std::fs::create_dir(folder).unwrap();
+    succeed(&config, &["key", "create", "--kek", "master"]);
+    let client = Client::open(&config).unwrap();
+
+    // The creation waits with what it has not published, and somebody else takes its place.
+    let hold = File::open(&servers.dir).unwrap();
+    hold.lock().unwrap();
+    let refusal = std::thread::scope(|scope| {
+        let creating = scope.spawn(|| client.create_space("orders", "master", &file, Original::Destroy).err());
+        eventually("the draft", || folder.read_dir().unwrap().count() == 1);
+        std::fs::write(&file, "of somebody else").unwrap();
+        hold.unlock().unwrap();
+        creating.join().unwrap().unwrap()
+    });
+    assert!(refusal.message().contains("made by somebody else meanwhile"), "{refusal}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"of somebody else");
+    assert!(std::fs::read_to_string(servers.dir.join(format!("keys-{version}.state"))).unwrap().contains("reference"));
+    assert!(client.show_kek("master").unwrap().iter().all(|object| object.needed_by.is_empty()));
+    succeed(&config, &revoke("master/1"));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 #[path = "common/keyservers.rs"]
 mod keyservers;
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -287,6 +289,34 @@ fn a_version_that_something_needs_is_not_destroyed_by_any_process() {
     ["table cards", "backup of May"].iter().for_each(|what| elsewhere.remove_reference(&id("orders/1"), what).unwrap());
     after.destroy_key(&id("orders/1")).unwrap();
     assert_eq!(decrypt(&after, &message).unwrap_err().code(), Code::KeyNotFound);
+}
+
+#[test]
+fn a_need_that_comes_while_another_process_destroys_the_version_is_not_taken_for_noted() {
+    let mut servers = KeyServers::start(1);
+    let sections = "[keys]\nstate = \"keys.state\"";
+    let client = configured(&servers, "a.conf", sections);
+    client.create_key("orders").unwrap();
+    client.revoke_key(&id("orders/1"), Revocation::CessationOfOperation).unwrap();
+    let hasty = written(&servers, "hasty.conf", sections);
+    let text = std::fs::read_to_string(&hasty).unwrap();
+    assert!(text.contains("deadline = \"30s\""));
+    std::fs::write(&hasty, text.replace("deadline = \"30s\"", "deadline = \"1s\"")).unwrap();
+    let hasty = Client::open(&hasty).unwrap();
+
+    // It has found that nothing needs the version, and asks a server that takes its time.
+    servers.stop("primary");
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_keystead"));
+    tool.arg("--config").arg(servers.dir.join("a.conf")).args(["key", "destroy", "--unreadable-for-ever", "orders/1"]);
+    let mut destroying = tool.stdout(Stdio::null()).spawn().unwrap();
+    let is_held = || matches!(File::open(&servers.dir).unwrap().try_lock(), Err(TryLockError::WouldBlock));
+    eventually("its look", is_held);
+    let refusal = hasty.add_reference(&id("orders/1"), "table cards").unwrap_err();
+    assert!(refusal.code() == Code::Deadline && refusal.message().contains("try again"), "{refusal}");
+
+    servers.resume("primary");
+    assert!(destroying.wait().unwrap().success());
+    assert!(client.references(&id("orders/1")).unwrap().is_empty());
 }
 
 #[test]

@@ -137,10 +137,12 @@ pub unsafe extern "C" fn keystead_client_destroy_key(
 
 /// Remembers that what (one line that people understand: a table, an archive) needs a version, which is then not
 /// destroyed. key_id is its name and version. It is kept in the file of keys.state, without which it ends with this
-/// client. Remembering twice is once. Blocks on files only.
+/// client. Remembering twice is once. Blocks on files, and while any process ends a version (destroys it, or revokes
+/// a key encryption key), until that is over or the deadline of the configuration: so what was remembered is what no
+/// end overlooked.
 ///
 /// Returns KEYSTEAD_OK; INVALID_ARGUMENT unless what is one line of 1 to 256 bytes; INVALID_HANDLE; FORKED; CLOSED;
-/// LOG_FAILED; SYSTEM; INTERNAL.
+/// DEADLINE where that took too long, with nothing remembered; LOG_FAILED; SYSTEM; INTERNAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_add_reference(
     client: *const keystead_client,
@@ -154,7 +156,7 @@ pub unsafe extern "C" fn keystead_client_add_reference(
 
 /// Forgets that what needs a version. Blocks on files only.
 ///
-/// Returns what keystead_client_add_reference() returns.
+/// Returns what keystead_client_add_reference() returns, except DEADLINE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_remove_reference(
     client: *const keystead_client,

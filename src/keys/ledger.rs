@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod file;
+mod hold;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -24,8 +25,9 @@ use super::lookup::Found;
 use super::space::kek::object_id;
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
-use crate::kmip::State;
+use crate::kmip::{Deadline, State};
 use file::{News, StateFile, WHAT};
+use hold::{Hold, Holds};
 
 /// So many outdated lines are no reason to make the file anew. Each is synced, so that tests do with fewer.
 const OUTDATED: usize = if cfg!(test) { 20 } else { 1000 };
@@ -42,6 +44,7 @@ pub struct Newest {
 
 pub struct Ledger {
     path: Option<PathBuf>,
+    holds: Holds,
     known: Mutex<Known>,
 }
 
@@ -68,7 +71,7 @@ impl Ledger {
             known.file = Some(StateFile::open(path)?);
             known.catch_up().map_err(|error| failed(path, "read", &error))?;
         }
-        Ok(Ledger { path: path.map(Path::to_owned), known: Mutex::new(known) })
+        Ok(Ledger { path: path.map(Path::to_owned), holds: Holds::of(path), known: Mutex::new(known) })
     }
 
     /// The highest version of `name` that was seen.
@@ -112,13 +115,22 @@ impl Ledger {
         known.references.iter().filter(|(_, known)| known.contains(what)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Remembers that `what` needs this version. Errors: `InvalidArgument`, `System` if it cannot be written.
-    pub fn refer(&self, id: &KeyId, what: &str) -> Result<()> {
+    /// Keeps others from noting needs, so that a version nothing is known to need can be ended: hold it over both, which the
+    /// deadline is to bound, as others wait. Errors: `Deadline`, `System`.
+    pub fn hold(&self, deadline: Deadline) -> Result<Hold<'_>> {
+        self.holds.to_end(deadline)
+    }
+
+    /// Remembers that `what` needs this version. Where a version is just being ended, it waits for that.
+    ///
+    /// Errors: `InvalidArgument`, `Deadline`, `System` if it cannot be written.
+    pub fn refer(&self, id: &KeyId, what: &str, deadline: Deadline) -> Result<()> {
         check_reference(what)?;
+        let _nobody_ends_it = self.holds.to_note(deadline)?;
         self.change(id, what, "reference")
     }
 
-    /// Forgets that `what` needs this version. Errors: as [`Ledger::refer`].
+    /// Forgets that `what` needs this version. Errors: `InvalidArgument`, `System`.
     pub fn release(&self, id: &KeyId, what: &str) -> Result<()> {
         check_reference(what)?;
         self.change(id, what, "release")
@@ -295,6 +307,10 @@ mod tests {
         KeyId::parse(text).unwrap()
     }
 
+    fn soon() -> Deadline {
+        Deadline::after(std::time::Duration::from_secs(30))
+    }
+
     #[test]
     fn the_highest_version_outlasts_the_process_and_is_never_undercut() {
         let folder = tempfile::TempDir::new().unwrap();
@@ -318,16 +334,36 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("keys.state");
         let (one, other) = (Ledger::open(Some(&path)).unwrap(), Ledger::open(Some(&path)).unwrap());
-        one.refer(&id("a/1"), "table orders, column card").unwrap();
-        one.refer(&id("a/1"), "backup of May").unwrap();
-        one.refer(&id("a/1"), "backup of May").unwrap();
+        one.refer(&id("a/1"), "table orders, column card", soon()).unwrap();
+        one.refer(&id("a/1"), "backup of May", soon()).unwrap();
+        one.refer(&id("a/1"), "backup of May", soon()).unwrap();
         assert_eq!(other.references(&id("a/1")), ["backup of May", "table orders, column card"]);
         assert!(other.references(&id("a/11")).is_empty());
         other.release(&id("a/1"), "backup of May").unwrap();
         assert_eq!(one.references(&id("a/1")), ["table orders, column card"]);
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3, "nothing is written twice");
         for what in ["", "two\nlines", &"x".repeat(257)] {
-            assert_eq!(one.refer(&id("a/1"), what).unwrap_err().code(), Code::InvalidArgument);
+            assert_eq!(one.refer(&id("a/1"), what, soon()).unwrap_err().code(), Code::InvalidArgument);
+        }
+    }
+
+    #[test]
+    fn a_need_is_noted_before_a_version_is_ended_or_after_and_not_in_between() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let (one, other) = (Ledger::open(Some(&path)).unwrap(), Ledger::open(Some(&path)).unwrap());
+        let alone = Ledger::open(None).unwrap();
+        for (ends, notes) in [(&one, &other), (&one, &one), (&alone, &alone)] {
+            let hold = ends.hold(soon()).unwrap();
+            let at_once = Deadline::after(std::time::Duration::ZERO);
+            let refusal = notes.refer(&id("a/1"), "table orders", at_once).unwrap_err();
+            assert!(refusal.code() == Code::Deadline && refusal.message().contains("nothing was done"), "{refusal}");
+            assert!(ends.references(&id("a/1")).is_empty());
+            notes.note(&[found("a/1", State::Active)]);
+            drop(hold);
+            notes.refer(&id("a/1"), "table orders", at_once).unwrap();
+            assert_eq!(ends.references(&id("a/1")), ["table orders"]);
+            notes.release(&id("a/1"), "table orders").unwrap();
         }
     }
 
@@ -342,7 +378,7 @@ mod tests {
         assert_eq!(ledger.was_damaged(), Some(path.as_path()));
         assert_eq!(ledger.was_damaged(), None, "it is told once");
         assert_eq!((ledger.newest("a").unwrap().version, ledger.newest("b")), (2, None));
-        ledger.refer(&id("a/3"), "after the torn line").unwrap();
+        ledger.refer(&id("a/3"), "after the torn line", soon()).unwrap();
         let again = Ledger::open(Some(&path)).unwrap();
         assert_eq!(again.references(&id("a/3")), ["after the torn line"]);
         assert_eq!(again.references(&id("a/1")), ["x"]);
@@ -354,11 +390,11 @@ mod tests {
         let path = folder.path().join("keys.state");
         let (one, other) = (Ledger::open(Some(&path)).unwrap(), Ledger::open(Some(&path)).unwrap());
         one.note(&[found("a/2", State::Active), found("b/7", State::Deactivated)]);
-        one.refer(&id("a/2"), "table orders").unwrap();
-        other.refer(&id("a/1"), "archive").unwrap();
+        one.refer(&id("a/2"), "table orders", soon()).unwrap();
+        other.refer(&id("a/1"), "archive", soon()).unwrap();
         let lines = || std::fs::read_to_string(&path).unwrap().lines().count();
         for number in 0..2 * OUTDATED {
-            one.refer(&id("a/2"), &format!("job {number}")).unwrap();
+            one.refer(&id("a/2"), &format!("job {number}"), soon()).unwrap();
             one.release(&id("a/2"), &format!("job {number}")).unwrap();
         }
         assert!(lines() < OUTDATED + 20, "{} lines", lines());
@@ -368,7 +404,7 @@ mod tests {
         );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         // The other one had the old file open, and writes to the new one.
-        other.refer(&id("c/1"), "backup of May").unwrap();
+        other.refer(&id("c/1"), "backup of May", soon()).unwrap();
         other.release(&id("a/1"), "archive").unwrap();
         for ledger in [&one, &other, &Ledger::open(Some(&path)).unwrap()] {
             assert_eq!(ledger.newest("a"), Some(Newest { version: 2, has_ended: false }));
@@ -386,9 +422,9 @@ mod tests {
         let write = |writer: usize| {
             let ledger = Ledger::open(Some(&path)).unwrap();
             for number in 0..40 {
-                ledger.refer(&id("a/1"), &format!("writer {writer} keeps {number}")).unwrap();
+                ledger.refer(&id("a/1"), &format!("writer {writer} keeps {number}"), soon()).unwrap();
                 for _ in 0..4 {
-                    ledger.refer(&id("a/1"), &format!("writer {writer} drops")).unwrap();
+                    ledger.refer(&id("a/1"), &format!("writer {writer} drops"), soon()).unwrap();
                     ledger.release(&id("a/1"), &format!("writer {writer} drops")).unwrap();
                 }
             }
@@ -416,7 +452,7 @@ mod tests {
                 std::thread::sleep(std::time::Duration::from_millis(1500));
                 drop(holder);
             });
-            ledger.refer(&id("a/1"), "table orders").unwrap();
+            ledger.refer(&id("a/1"), "table orders", soon()).unwrap();
         });
     }
 
@@ -425,14 +461,14 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let (path, aside) = (folder.path().join("keys.state"), folder.path().join("aside"));
         let ledger = Ledger::open(Some(&path)).unwrap();
-        ledger.refer(&id("a/1"), "table orders").unwrap();
+        ledger.refer(&id("a/1"), "table orders", soon()).unwrap();
         std::fs::rename(&path, &aside).unwrap();
-        let refusal = ledger.refer(&id("a/1"), "backup of May").unwrap_err();
+        let refusal = ledger.refer(&id("a/1"), "backup of May", soon()).unwrap_err();
         assert!(refusal.code() == Code::System && refusal.message().contains("put the file back"), "{refusal}");
         assert_eq!(ledger.references(&id("a/1")), ["table orders"]);
         assert!(!path.exists());
         std::fs::rename(&aside, &path).unwrap();
-        ledger.refer(&id("a/1"), "backup of May").unwrap();
+        ledger.refer(&id("a/1"), "backup of May", soon()).unwrap();
         assert_eq!(ledger.references(&id("a/1")).len(), 2);
     }
 
@@ -444,7 +480,7 @@ mod tests {
         std::fs::write(&path, "nonsense\n".to_owned() + &"version a/1 active\n".repeat(2 * OUTDATED)).unwrap();
         assert_eq!(ledger.newest("a").map(|newest| newest.version), Some(1));
         assert!(ledger.was_damaged().is_some());
-        ledger.refer(&id("a/1"), "after it was told").unwrap();
+        ledger.refer(&id("a/1"), "after it was told", soon()).unwrap();
         assert_eq!(ledger.references(&id("a/1")), ["after it was told"]);
         assert!(std::fs::read_to_string(&path).unwrap().starts_with("nonsense\n"));
     }
@@ -454,7 +490,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("keys.state");
         let ledger = Ledger::open(Some(&path)).unwrap();
-        ledger.refer(&id("a/1"), "table orders").unwrap();
+        ledger.refer(&id("a/1"), "table orders", soon()).unwrap();
         let text = std::fs::read_to_string(&path).unwrap() + "nonsense\n";
         std::fs::write(&path, &text).unwrap();
         ledger.lock().renew();

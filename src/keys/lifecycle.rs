@@ -42,7 +42,10 @@ impl Keys {
 
     /// Ends a version's time: it decrypts what it encrypted, or, once it is compromised, nothing. Blocks.
     pub fn revoke(&self, id: &KeyId, why: Revocation) -> Result<()> {
-        let deadline = self.cluster.deadline();
+        self.revoke_within(id, why, self.cluster.deadline())
+    }
+
+    pub(super) fn revoke_within(&self, id: &KeyId, why: Revocation, deadline: Deadline) -> Result<()> {
         let (target, from) = match why {
             Revocation::KeyCompromise => {
                 (State::Compromised, &[State::PreActive, State::Active, State::Deactivated][..])
@@ -64,11 +67,17 @@ impl Keys {
     ///
     /// Refused while it is active, so that it takes two steps, and while anything is known to need it.
     pub fn destroy(&self, id: &KeyId) -> Result<()> {
+        let deadline = self.cluster.deadline();
+        let _nobody_notes_a_need = self.ledger.hold(deadline)?;
         let needed = self.ledger.references(id);
         if !needed.is_empty() {
             return Err(referenced(id, &needed));
         }
-        let deadline = self.cluster.deadline();
+        self.destroy_unneeded(id, deadline)
+    }
+
+    /// Destroys a version that nothing needs, while the ledger is held.
+    pub(super) fn destroy_unneeded(&self, id: &KeyId, deadline: Deadline) -> Result<()> {
         match self.to_change(id, State::Destroyed, &DESTRUCTIBLE, deadline)? {
             Some(found) => self.carry_out(&Destroy { id: &found.identifier }, &found, State::Destroyed, deadline),
             None => Ok(()),
@@ -87,7 +96,7 @@ impl Keys {
 
     /// Remembers that `what` needs a version, which is then not destroyed.
     pub fn add_reference(&self, id: &KeyId, what: &str) -> Result<()> {
-        self.ledger.refer(id, what)
+        self.ledger.refer(id, what, self.cluster.deadline())
     }
 
     /// Forgets that `what` needs a version.

@@ -84,7 +84,7 @@ impl Keys {
         self.tell_protected(&protected);
         let draft = Draft::of_new(file, &protected.encode())?;
         // Before it is proven, as a KEK that is revoked after that would be the end of it.
-        self.note_kek(&protected.header, file)?;
+        self.note_kek(&protected.header, file, deadline)?;
         let proven = self.prove(&draft, &protected, &material, &kek, deadline);
         let stored = proven.and_then(|unlocked| draft.publish().map(|()| unlocked));
         let unlocked = stored.inspect_err(|_| self.forget_unstored(&protected.header, file))?;
@@ -117,7 +117,7 @@ impl Keys {
         let space = old.header.space.clone();
         let (from, to) = (old.header.kek.clone(), newest.id.clone());
         if (old.header.rung, &from) == (newest.rung, &to) {
-            self.note_kek(&old.header, file)?;
+            self.note_kek(&old.header, file, deadline)?;
             self.forget_other_keks(&old.header, file);
             return Ok(Rewrapped { space, from, to, is_changed: false });
         }
@@ -131,7 +131,7 @@ impl Keys {
         self.tell_protected(&protected);
         let draft = Draft::of_existing(file, &protected.encode())?;
         // As in a creation. If it fails the KEK stays noted, which another process may have had done for the same file.
-        self.note_kek(&protected.header, file)?;
+        self.note_kek(&protected.header, file, deadline)?;
         self.prove(&draft, &protected, &material, &newest, deadline)?;
         draft.replace()?;
         self.forget_other_keks(&protected.header, file);
@@ -164,7 +164,7 @@ impl Keys {
         }
         let (kek, material) = self.unlock_dek(&protected, deadline)?;
         self.ledger.note_made(&protected.header.space);
-        self.note_kek(&protected.header, file)?;
+        self.note_kek(&protected.header, file, deadline)?;
         let left = match self.find_version(&protected.header.space, deadline) {
             Ok(found) => Some(found).filter(|found| found.state == State::PreActive),
             Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => None,

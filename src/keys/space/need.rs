@@ -30,11 +30,14 @@ impl Keys {
     /// Not while a protected DEK is known to be under it, as some key servers decrypt with none but an active key; unless it
     /// is compromised. Spaces under a compromised one are not unlocked any more.
     pub fn revoke_kek(&self, id: &KeyId, why: Revocation) -> Result<()> {
-        let object = self.kek_object_of(id, self.cluster.deadline())?.id;
-        if why != Revocation::KeyCompromise {
+        let deadline = self.cluster.deadline();
+        let is_compromised = why == Revocation::KeyCompromise;
+        let _nobody_notes_a_need = if is_compromised { None } else { Some(self.ledger.hold(deadline)?) };
+        let object = self.kek_object_of(id, deadline)?.id;
+        if !is_compromised {
             self.check_unneeded(id, &object, "deactivated")?;
         }
-        self.revoke(&object, why)
+        self.revoke_within(&object, why, deadline)
     }
 
     /// Destroys a KEK's version for good, with its HMAC key: what is under it can never be unlocked again. Blocks.
@@ -42,6 +45,7 @@ impl Keys {
     /// Refused while it is active, so that it takes two steps, and while a protected DEK is known to be under it.
     pub fn destroy_kek(&self, id: &KeyId) -> Result<()> {
         let deadline = self.cluster.deadline();
+        let _nobody_notes_a_need = self.ledger.hold(deadline)?;
         let object = self.kek_object_of(id, deadline)?.id;
         self.check_unneeded(id, &object, "destroyed")?;
         // Before its HMAC key is touched; and that goes first, so that one who was interrupted finds the KEK again.
@@ -50,7 +54,7 @@ impl Keys {
         if object.name == object_name("kek-cbc", &id.name) {
             self.destroy_mac_key(&mac, deadline)?;
         }
-        self.destroy(&object)
+        self.destroy_unneeded(&object, deadline)
     }
 
     /// Remembers that `what` needs a KEK's version. Blocks.
@@ -66,8 +70,8 @@ impl Keys {
     }
 
     /// Remembers under which KEK the protected DEK in a file is, before it is there.
-    pub(super) fn note_kek(&self, header: &Header, file: &Path) -> Result<()> {
-        self.ledger.refer(&kek_object(&header.kek, header.rung), &described(header, file))
+    pub(super) fn note_kek(&self, header: &Header, file: &Path, deadline: Deadline) -> Result<()> {
+        self.ledger.refer(&kek_object(&header.kek, header.rung), &described(header, file), deadline)
     }
 
     /// Forgets the KEKs under which the protected DEK in a file was before. One that cannot be forgotten is kept too long,
@@ -117,12 +121,14 @@ impl Keys {
 
     fn destroy_mac_key(&self, mac: &KeyId, deadline: Deadline) -> Result<()> {
         match self.find_version(mac, deadline) {
-            Ok(found) if found.state == State::Active => self.revoke(mac, Revocation::CessationOfOperation)?,
+            Ok(found) if found.state == State::Active => {
+                self.revoke_within(mac, Revocation::CessationOfOperation, deadline)?;
+            }
             Ok(_) => {}
             Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => return Ok(()),
             Err(error) => return Err(error),
         }
-        self.destroy(mac)
+        self.destroy_unneeded(mac, deadline)
     }
 }
 

@@ -231,7 +231,7 @@ class Client(Handle):
 
     def add_reference(self, key_id: str, what: str) -> None:
         """Remembers that something (a table, an archive) needs a version, which is then not destroyed. It is kept in
-        the file of `keys.state`."""
+        the file of `keys.state`. While a version is being ended by anybody, it waits for that, up to the deadline."""
         self._reference(library().client_add_reference, key_id, what)
 
     def remove_reference(self, key_id: str, what: str) -> None:
