@@ -18,6 +18,7 @@ pub(crate) mod layout;
 mod leef;
 mod lines;
 mod live;
+mod own;
 mod parts;
 pub(crate) mod place;
 pub(crate) mod queue;

@@ -112,9 +112,7 @@ pub(super) fn find(log: &File, size: u64, inode: u64, known: Known, layout: Layo
         }
     };
     let torn = torn_bytes(log, size)?;
-    if torn > 0 {
-        notices.push(Notice::TornTail { bytes: torn });
-    }
+    tell_torn(&mut notices, torn);
     (position.inode, position.offset) = (inode, size);
     Ok(Found { position, notices, is_torn: torn > 0 })
 }
@@ -139,11 +137,16 @@ fn follow(log: &File, size: u64, mut position: Position, layout: Layout) -> io::
         let reason = format!("{foreign} bytes that are no part of this chain were written to the file");
         notices.push(Notice::Continued { reason });
     }
-    if torn > 0 {
-        notices.push(Notice::TornTail { bytes: torn });
-    }
+    tell_torn(&mut notices, torn);
     position.offset = size;
     Ok(Found { position, notices, is_torn: torn > 0 })
+}
+
+/// Before all else, so that it stands right behind the line that it explains.
+fn tell_torn(notices: &mut Vec<Notice>, bytes: u64) {
+    if bytes > 0 {
+        notices.insert(0, Notice::TornTail { bytes });
+    }
 }
 
 fn describe_change(position: &Position, inode: u64, size: u64) -> String {

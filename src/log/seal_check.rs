@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::catalogue;
 use super::layout::{Hash, Layout, Line, decimal, stream};
+use super::own::field;
 use super::report::{Findings, Kind, Place};
 use super::seal::{self, Claim, Opened, SealKey};
 use super::sequence::Seen;
@@ -46,9 +47,9 @@ pub(super) enum Event {
 
 impl Event {
     /// `event` is the record's.
-    pub fn of(record: &Line<'_>, event: &[u8]) -> Option<Event> {
-        let is_seal = event == catalogue::LOG_SEAL.as_bytes();
-        if !is_seal && event != catalogue::LOG_CHECKPOINT.as_bytes() {
+    pub fn of(record: &Line<'_>, event: &str) -> Option<Event> {
+        let is_seal = event == catalogue::LOG_SEAL;
+        if !is_seal && event != catalogue::LOG_CHECKPOINT {
             return None;
         }
         let text = std::str::from_utf8(record.hashed).ok();
@@ -73,22 +74,6 @@ impl Event {
         let proof = Hash::parse(field(layout, text, "proof")?.as_bytes())?;
         Some(Event::Checkpoint { name, index, proof })
     }
-}
-
-/// The value of a field that is written without quotes. It is looked for from the end: what is ours follows what an
-/// application chose.
-fn field<'a>(layout: Layout, text: &'a str, name: &str) -> Option<&'a str> {
-    if layout == Layout::Csv {
-        let cell = text.rsplit('"').nth(1)?;
-        return cell.split(", ").find_map(|pair| pair.strip_prefix(name)?.strip_prefix(' '));
-    }
-    let label = match layout {
-        Layout::Cef => format!(" {}=", super::cef::own_name(name)),
-        Layout::Leef => format!("\t{name}="),
-        _ => format!(" {name}="),
-    };
-    let value = &text[text.rfind(&label)? + label.len()..];
-    Some(&value[..value.find([' ', '\t']).unwrap_or(value.len())])
 }
 
 /// The seals of one chain.

@@ -35,6 +35,8 @@ pub(super) struct Suspect {
     pub place: Place,
     /// What it says of itself, where it says anything.
     pub serial: Option<u64>,
+    /// In bytes, with its end.
+    pub length: usize,
     pub resembles: bool,
     /// It is the last of its file and has no line end.
     pub is_cut: bool,

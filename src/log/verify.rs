@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use super::anchor::Anchor;
-use super::layout::{Hash, Layout, Line};
+use super::layout::{self, Hash, Layout, Line};
 use super::report::{Findings, Kind, Place, Report, Stream};
 use super::seal::Opened;
 use super::seal_check::{Event, Seals};
@@ -18,10 +18,12 @@ use super::seal_check::{Event, Seals};
 use super::seal_open::AuditorPrivateKey;
 use super::sequence::{self, Seen, Sequence, Suspect};
 use super::source::{self, Lines, MAX_LINE, Source, has, trim};
-use super::{catalogue, header, view};
+use super::{catalogue, header, own};
 use crate::error::{Code, Error, Result};
 
 const MAX_NOTES: usize = 1000;
+const NOT_TORN: &str =
+    "the incomplete line that this record tells of should stand right before it, as long as the record says";
 const OTHER: &str =
     "an anchor proves that another record stood here: records were changed and all hashes after them computed anew";
 
@@ -181,6 +183,7 @@ impl<'a> Verifier<'a> {
             other => self.suspects.push(Suspect {
                 place,
                 serial: other.map(|record| record.serial),
+                length: line.len(),
                 resembles: other.is_some() || resembles(text, layout),
                 is_cut: !line.ends_with(b"\n"),
             }),
@@ -208,7 +211,7 @@ impl<'a> Verifier<'a> {
         if !is_wrapped_as_written(record, line) && self.unwrapped.len() < MAX_LINE {
             self.unwrapped.push((place, record.serial));
         }
-        let event = own_event(record);
+        let event = own::event_of(record);
         self.note(record, event, place);
         let Line { stream, serial, previous, hash, .. } = *record;
         let seen = Seen { place, stream, serial, previous, hash };
@@ -236,20 +239,36 @@ impl<'a> Verifier<'a> {
         chain.follow_seals(self.options, &mut self.findings);
     }
 
-    /// What the chain says of itself is worth a note. It explains the torn line before it.
-    fn note(&mut self, record: &Line<'_>, event: Option<&[u8]>, place: Place) {
+    /// What the chain says of itself is worth a note.
+    fn note(&mut self, record: &Line<'_>, event: Option<&str>, place: Place) {
         let Some(event) = event else { return };
         // A seal is nothing unusual.
-        if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].map(str::as_bytes).contains(&event) {
+        if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].contains(&event) {
             return;
         }
-        if event == catalogue::LOG_TORN_TAIL.as_bytes() {
-            self.suspects.pop_if(|suspect| !suspect.is_cut || suspect.place.line + 1 == place.line);
+        if event == catalogue::LOG_TORN_TAIL {
+            self.explain_torn(record, place);
         }
         if self.report.notes.len() < MAX_NOTES {
-            let (file, event) = (&self.report.files[place.file], String::from_utf8_lossy(event));
-            let meaning = catalogue::find(&event).map_or("", |event| event.meaning);
+            let file = &self.report.files[place.file];
+            let meaning = catalogue::find(event).map_or("", |event| event.meaning);
             self.report.notes.push(format!("{file}:{}, serial {}: {event}. {meaning}", place.line, record.serial));
+        }
+    }
+
+    /// The record explains the line before it, if that is as long as the record says.
+    fn explain_torn(&mut self, record: &Line<'_>, place: Place) {
+        let told = std::str::from_utf8(record.hashed).ok().and_then(|text| own::field(record.layout, text, "bytes"));
+        let told = told.and_then(|digits| layout::decimal(digits.as_bytes()));
+        let is_it = |suspect: &mut Suspect| {
+            let length = told.map(|bytes| bytes.saturating_add(record.layout.line_end().len() as u64));
+            let found = suspect.length as u64;
+            // Of a longer line no more is read.
+            let is_as_long = length == Some(found) || suspect.length >= MAX_LINE && length >= Some(found);
+            suspect.place == place.before() && is_as_long
+        };
+        if self.suspects.pop_if(is_it).is_none() && !self.options.is_collected {
+            self.findings.add(Kind::Missing, place, Some(record.serial), NOT_TORN);
         }
     }
 
@@ -364,18 +383,6 @@ impl Chain {
         }
         sequence.placed.clear();
     }
-}
-
-/// The event of a record that the chain writes of itself.
-fn own_event<'a>(record: &Line<'a>) -> Option<&'a [u8]> {
-    let event = match record.layout {
-        Layout::Csv => record.hashed.split(|byte| *byte == b',').next(),
-        Layout::KeyValue => record.hashed.split(|byte| *byte == b' ').find_map(|word| word.strip_prefix(b"event=")),
-        Layout::Cef | Layout::Leef => {
-            std::str::from_utf8(record.hashed).ok().and_then(view::event_of).map(str::as_bytes)
-        }
-    };
-    event.filter(|event| event.starts_with(b"log."))
 }
 
 /// Whether what the hash does not cover is as the writer wrote it.

@@ -1,0 +1,104 @@
+//! What `verify` says is true also where somebody would rather have it say something else.
+#![cfg(feature = "auditor")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keystead::audit::{AuditTrail, Row};
+use keystead::config::{self, AuditorKey, Durability, Rotation, Target};
+use keystead::log::{
+    AuditorPrivateKey, Format, Kind, Level, Log, Options, Record, Report, Severity, verify, verify_with,
+};
+
+const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn open(path: &Path, format: Format, client: &str, auditor_key: Option<AuditorKey>) -> Log {
+    let target = Some(Target::File(path.to_owned()));
+    let config = config::Log { level: Level::Basic, format, target, auditor_key, ..config::Log::default() };
+    Log::open(&config, client).unwrap()
+}
+
+fn write(log: &Log, number: u64) {
+    let fields = [("key_name", format!("customer {number}").into()), ("result", "success".into())];
+    log.write(&Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields });
+}
+
+fn open_trail(path: &Path, auditor_key: Option<AuditorKey>) -> AuditTrail {
+    let (rotation, durability) = (Rotation::default(), Durability::Flush);
+    AuditTrail::open_as(&config::Audit { file: path.to_owned(), rotation, durability, auditor_key }).unwrap()
+}
+
+fn append(trail: &AuditTrail) {
+    trail.append(&Row { operation: "Get", key_name: "customer-1", succeeded: true, ..Row::default() });
+}
+
+fn lines(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
+}
+
+fn check(paths: &[&PathBuf]) -> Report {
+    verify(&paths.iter().map(|path| path.as_path()).collect::<Vec<_>>()).unwrap()
+}
+
+fn kinds(report: &Report) -> Vec<Kind> {
+    report.findings.iter().map(|finding| finding.kind).collect()
+}
+
+/// Names that hold what a record of the chain itself holds.
+#[test]
+fn a_clients_name_hides_nothing_and_accuses_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    let names = [
+        "x event=log.torn_tail bytes=6 y",
+        "x event=log.seal y",
+        "\" event=log.checkpoint severity=info seal=0 \"",
+        "0|1|2|3|log.seal|5|\tevent=log.torn_tail",
+    ];
+    for (format, name) in FORMATS.into_iter().flat_map(|format| names.map(|name| (format, name))) {
+        let path = folder.path().join("keystead.log");
+        let log = open(&path, format, name, Some(auditor.public()));
+        (0..4).for_each(|number| write(&log, number));
+        assert!(log.flush(PATIENCE));
+        drop(log);
+        let auditor_keys = std::slice::from_ref(&auditor);
+        let report = verify_with(&[&path], &Options { auditor_keys, ..Options::default() }).unwrap();
+        assert!(report.is_intact() && report.notes.is_empty(), "{name}: {report}");
+        let hidden: String = lines(&path).iter().map(|line| format!("hidden\n{line}")).collect();
+        fs::write(&path, hidden).unwrap();
+        assert_eq!(kinds(&check(&[&path])).len(), 6, "{name}: {}", check(&[&path]));
+        fs::read_dir(folder.path()).unwrap().for_each(|entry| fs::remove_file(entry.unwrap().path()).unwrap());
+    }
+}
+
+/// A record that tells of a torn line explains this line alone, and is no excuse for its loss.
+#[test]
+fn a_torn_line_is_as_long_as_the_record_behind_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, loses_state) in [("a.log", false), ("b.log", true), ("a.csv", false), ("b.csv", true)] {
+        let path = folder.path().join(name);
+        let is_log = name.ends_with("log");
+        let go_on = |path: &Path| match is_log {
+            true => write(&open(path, Format::Cef, "orders", None), 1),
+            false => append(&open_trail(path, None)),
+        };
+        (0..2).for_each(|_| go_on(&path));
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"<14>Nov 23 20:15:00 db").unwrap();
+        if loses_state {
+            fs::remove_file(folder.path().join(format!("{name}.state"))).unwrap();
+        }
+        go_on(&path);
+        assert!(check(&[&path]).is_intact(), "{}", check(&[&path]));
+        let mut all = lines(&path);
+        let at = all.iter().position(|line| line.starts_with("<14>Nov 23 20:15:00 db")).unwrap();
+        all[at].insert_str(4, "Get ");
+        fs::write(&path, all.concat()).unwrap();
+        assert!(!check(&[&path]).is_intact(), "{name}: another line stands in its place");
+        all.remove(at);
+        fs::write(&path, all.concat()).unwrap();
+        assert_eq!(kinds(&check(&[&path])), [Kind::Missing], "{name}");
+    }
+}
