@@ -2,39 +2,37 @@
 
 #![forbid(unsafe_code)]
 
+mod data;
 mod doctor;
 mod reload;
 mod space;
 mod status;
+mod survey;
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Serialize;
-use zeroize::Zeroizing;
-
 use crate::audit::AuditTrail;
 use crate::cluster::{Cluster, Journal};
 pub use crate::config::Changes;
-use crate::config::{self, Config, Finding, Mask, Shown, Watch};
-use crate::envelope::batch::Values;
-use crate::envelope::stream;
-use crate::envelope::{KeyId, Pattern, mask, message};
+use crate::config::{self, Config, Finding, Mask, Watch};
+use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Decryptor, Encryptor, Key, Original, Rewrapped};
-use crate::keys::{Found, Keys, Listing, Uses, Withheld};
+use crate::keys::{Keys, Uses};
 pub use crate::kmip::Revocation;
 use crate::log::{Log, OnRecord, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
+pub use data::View;
 pub use doctor::{Check, Verdict};
 use reload::{Loaded, lock};
 pub use space::KekInfo;
 pub use status::{CacheStatus, ConfigStatus, ServerStatus, Status};
+pub use survey::{KeyInfo, KeySurvey, WithheldObject};
 
 /// The background refresh looks this often for keys that are due, or at an eighth of `version_ttl` if that is less.
 const REFRESH_PAUSE: Duration = Duration::from_secs(5);
@@ -199,156 +197,6 @@ impl Client {
         Ok(())
     }
 
-    /// Decrypts with the key that the message names, if that name matches `expect` (`customer-42`, `customer-*`, `*`).
-    ///
-    /// The name is compared before any cache or network access. Blocks unless the key is cached. Errors: as
-    /// [`Client::key`], and `NotAuthentic`, `WrongKey`, `BufferTooSmall`.
-    pub fn decrypt(&self, message: &[u8], aad: &[u8], expect: &str, out: &mut [u8]) -> Result<usize> {
-        let parts = self.logged()?;
-        let mut decrypt = || {
-            let id = expected("message", expect, || message::key_id(message))?;
-            let needed = message::decrypted_size(message)?;
-            if out.len() < needed {
-                return Err(Error::buffer_too_small(needed));
-            }
-            parts.keys.decrypt(&id, message, aad, out)
-        };
-        match &parts.uses {
-            None => decrypt(),
-            Some(uses) => uses.decrypting(message, None, decrypt),
-        }
-    }
-
-    /// Writes what `role` sees of the plaintext under the configuration's `[[mask]]` of this name to the front of `out`, and
-    /// returns its size; otherwise as [`Client::decrypt`]. What is not shown never leaves the call.
-    ///
-    /// The role is checked before anything is looked up. The mask is UTF-8. A buffer of [`mask::ROOM`] bytes more than the
-    /// plaintext is large enough, and so is one of the message's size. Errors: as [`Client::decrypt`], and `RoleRefused`.
-    pub fn decrypt_masked(
-        &self,
-        message: &[u8],
-        aad: &[u8],
-        expect: &str,
-        view: View<'_>,
-        out: &mut [u8],
-    ) -> Result<usize> {
-        let mut decrypt = || self.try_decrypt_masked(message, aad, expect, view, out);
-        let outcome = match &self.parts.uses {
-            None => decrypt(),
-            Some(uses) => uses.decrypting(message, Some((view.mask, view.role)), decrypt),
-        };
-        if outcome.is_err() {
-            out.fill(0);
-        }
-        outcome
-    }
-
-    fn try_decrypt_masked(
-        &self,
-        message: &[u8],
-        aad: &[u8],
-        expect: &str,
-        view: View<'_>,
-        out: &mut [u8],
-    ) -> Result<usize> {
-        let parts = self.logged()?;
-        let shown = parts.shown(view)?;
-        let id = expected("message", expect, || message::key_id(message))?;
-        let size = message::decrypted_size(message)?;
-        if out.len() < size + mask::ROOM {
-            return Err(Error::buffer_too_small(size + mask::ROOM));
-        }
-        let mut plaintext = Zeroizing::new(vec![0; size]);
-        let size = parts.keys.decrypt(&id, message, aad, &mut plaintext)?;
-        Ok(mask::apply(shown, &plaintext[..size], out))
-    }
-
-    /// Writes the plaintext of every message to the front of `out`, one after the other, and returns their size, with
-    /// the keys that the messages name, if all of these match `expect` as in [`Client::decrypt`]. `offsets` has one place
-    /// more than there are messages: plaintext `i` is at `offsets[i]..offsets[i + 1]`.
-    ///
-    /// All or nothing: on failure `out` and `offsets` are zeroed, and the error says which message was refused. Blocks
-    /// unless the keys are cached. Errors: as [`Client::decrypt`], and `InvalidArgument` for more than
-    /// [`crate::envelope::batch::MAX_BATCH`] messages or another number of offsets.
-    pub fn decrypt_many<'a>(
-        &self,
-        messages: impl Values<'a>,
-        expect: &str,
-        out: &mut [u8],
-        offsets: &mut [usize],
-    ) -> Result<usize> {
-        let parts = self.logged()?;
-        let pattern = Pattern::parse(expect)?;
-        let (keys, check) = (&parts.keys, |ids: &[KeyId]| all_expected(&pattern, ids));
-        match &parts.uses {
-            None => keys.decrypt_many(messages, check, out, offsets),
-            Some(uses) => uses.decrypting_many(messages.clone(), || keys.decrypt_many(messages, check, out, offsets)),
-        }
-    }
-
-    /// Writes every message anew under the newest active version of the key that it names, as [`Client::decrypt_many`]
-    /// decrypts; messages of that version are copied as they are. The plaintexts do not leave the call.
-    pub fn reencrypt_many<'a>(
-        &self,
-        messages: impl Values<'a>,
-        expect: &str,
-        out: &mut [u8],
-        offsets: &mut [usize],
-    ) -> Result<usize> {
-        let parts = self.logged()?;
-        let pattern = Pattern::parse(expect)?;
-        let (keys, check) = (&parts.keys, |ids: &[KeyId]| all_expected(&pattern, ids));
-        match &parts.uses {
-            None => keys.reencrypt_many(messages, check, out, offsets),
-            Some(uses) => uses.reencrypting_many(messages.clone(), (out, offsets), |out, offsets| {
-                keys.reencrypt_many(messages, check, out, offsets)
-            }),
-        }
-    }
-
-    /// Begins to decrypt the stream that begins with `start` (at least its first [`stream::MAX_HEADER`] bytes, or all of
-    /// a shorter one), with the key that it names, if that name matches `expect` as in [`Client::decrypt`].
-    ///
-    /// What follows the header, whose size [`Decryptor::header_size`] tells, is for [`Decryptor::update`]. The decryptor
-    /// keeps its key to the end of the stream, also when this client is closed. Blocks unless the key is cached.
-    ///
-    /// Errors: as [`Client::key`], and `NotAuthentic`, `WrongKey`.
-    pub fn decrypt_stream(&self, start: &[u8], aad: &[u8], expect: &str) -> Result<Decryptor> {
-        let parts = self.logged()?;
-        let id = expected("stream", expect, || stream::key_id(start))?;
-        parts.keys.decrypt_stream(&id, start, aad)
-    }
-
-    /// Every version of every key that the key servers know under our naming. Blocks.
-    ///
-    /// What a server does not describe is left out, unless it describes nothing: see [`Client::survey_keys`].
-    pub fn list_keys(&self) -> Result<Vec<KeyInfo>> {
-        let parts = self.logged()?;
-        let Listing { found, mut refused } = parts.keys.list()?;
-        match found.is_empty() && !refused.is_empty() {
-            true => Err(refused.swap_remove(0).error),
-            false => Ok(parts.key_infos(&found)),
-        }
-    }
-
-    /// As [`Client::list_keys`], with the objects that a key server located and would not describe. Blocks.
-    pub fn survey_keys(&self) -> Result<KeySurvey> {
-        let parts = self.logged()?;
-        let Listing { found, refused } = parts.keys.list()?;
-        let withheld = |refused: Withheld| WithheldObject {
-            identifier: refused.identifier,
-            server: parts.cluster.server(refused.server).name(),
-            reason: refused.error.message().to_owned(),
-        };
-        Ok(KeySurvey { keys: parts.key_infos(&found), withheld: refused.into_iter().map(withheld).collect() })
-    }
-
-    /// Every version of one named key, the oldest first. Blocks.
-    pub fn show_key(&self, name: &str) -> Result<Vec<KeyInfo>> {
-        let parts = self.logged()?;
-        Ok(parts.key_infos(&parts.keys.show(name)?))
-    }
-
     /// Ends every session of every key, before a planned snapshot of the machine. Does not block.
     pub fn quiesce(&self) -> Result<()> {
         self.live()?.keys.quiesce();
@@ -472,21 +320,6 @@ impl Parts {
         self.journal.event(catalogue::CONFIG_LOADED, Severity::Notice, &[("key_servers", servers.into())]);
     }
 
-    /// What a role sees under a mask.
-    fn shown(&self, view: View<'_>) -> Result<Shown> {
-        let View { mask, role } = view;
-        if let Some(found) = self.masks.iter().find(|one| one.is_for(mask, role)) {
-            return Ok(found.show);
-        }
-        let fields = [("mask", mask.into()), ("role", role.into())];
-        self.journal.event(catalogue::MASK_REFUSED, Severity::Warning, &fields);
-        let text = format!(
-            "role {role:?} sees nothing under mask {mask:?}; if it is to see something, say so in a [[mask]] of the \
-             configuration"
-        );
-        Err(Error::new(Code::RoleRefused, text))
-    }
-
     fn record(&self, findings: &[Finding]) {
         for finding in findings {
             let fields = [("finding", finding.id.into()), ("message", finding.message.as_str().into())];
@@ -508,31 +341,6 @@ impl Parts {
             }
         }
     }
-
-    fn key_infos(&self, found: &[Found]) -> Vec<KeyInfo> {
-        // They come by name and version, so that the last one of a name that encrypts is its newest.
-        let mut newest: HashMap<&str, u32> = HashMap::new();
-        newest.extend(found.iter().filter(|one| one.encrypts()).map(|one| (one.id.name.as_str(), one.id.version)));
-        let is_newest = |one: &Found| newest.get(one.id.name.as_str()) == Some(&one.id.version);
-        found.iter().map(|found| self.key_info(found, is_newest(found))).collect()
-    }
-
-    fn key_info(&self, found: &Found, is_newest: bool) -> KeyInfo {
-        KeyInfo {
-            name: found.id.name.clone(),
-            version: found.id.version,
-            state: found.state.to_string(),
-            identifier: found.identifier.clone(),
-            algorithm: found.algorithm.map(|algorithm| algorithm.to_string()),
-            length_bits: found.length_bits,
-            created: found.initial_date,
-            activated: found.activation_date,
-            deactivates: found.deactivation_date,
-            rotate_by: self.keys.rotate_by(found.in_use_since()).filter(|_| is_newest),
-            needed_by: self.keys.references(&found.id),
-            server: self.cluster.server(found.server).name(),
-        }
-    }
 }
 
 /// Starts the thread that keeps cached keys verified. It ends when the client is closed, which dropping it does.
@@ -547,85 +355,6 @@ fn spawn_refresh(parts: &Arc<Parts>, ttl: Duration) -> Result<()> {
     })
 }
 
-/// The key that data names, if it is one that `expect` allows.
-fn expected(kind: &str, expect: &str, named: impl FnOnce() -> Result<KeyId>) -> Result<KeyId> {
-    let pattern = Pattern::parse(expect)?;
-    let id = named()?;
-    check_expected(kind, &id, &pattern).map(|()| id)
-}
-
-/// Refuses a column of messages one of which names a key that was not expected.
-fn all_expected(pattern: &Pattern, ids: &[KeyId]) -> Result<()> {
-    ids.iter().try_for_each(|id| check_expected("column has a message that", id, pattern))
-}
-
-fn check_expected(kind: &str, id: &KeyId, pattern: &Pattern) -> Result<()> {
-    if let Some(space) = id.space() {
-        let message = format!(
-            "the {kind} belongs to data space {space:?}: unlock the space with its protected DEK, and decrypt with the key \
-             that this gives"
-        );
-        return Err(Error::new(Code::WrongKey, message));
-    }
-    if pattern.matches(&id.name) {
-        return Ok(());
-    }
-    let message = format!("the {kind} names key {id}, and {:?} was expected; it belongs elsewhere", pattern.as_str());
-    Err(Error::new(Code::WrongKey, message))
-}
-
 fn forked() -> Error {
     Error::new(Code::Forked, "this client belongs to the parent process; open a client in the child, after the fork")
-}
-
-/// As whom a value is looked at, and through what.
-#[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
-    /// The name of a `[[mask]]`.
-    pub mask: &'a str,
-    /// The role that the application found its user to have.
-    pub role: &'a str,
-}
-
-/// What the key servers tell of all keys.
-#[derive(Clone, Debug)]
-pub struct KeySurvey {
-    pub keys: Vec<KeyInfo>,
-    pub withheld: Vec<WithheldObject>,
-}
-
-/// An object that a key server located and would not describe. It may be a key of ours, or somebody else's.
-#[derive(Clone, Debug, Serialize)]
-pub struct WithheldObject {
-    /// The server's unique identifier.
-    pub identifier: String,
-    /// `host:port`
-    pub server: String,
-    pub reason: String,
-}
-
-/// One version of a key, as a key server described it.
-#[derive(Clone, Debug, Serialize)]
-pub struct KeyInfo {
-    pub name: String,
-    pub version: u32,
-    /// `pre-active`, `active`, `deactivated`, `compromised`, `destroyed`, …
-    pub state: String,
-    /// The server's unique identifier.
-    pub identifier: String,
-    /// `AES`, …
-    pub algorithm: Option<String>,
-    pub length_bits: Option<u32>,
-    /// Initial Date, in seconds since 1970.
-    pub created: Option<i64>,
-    /// Activation Date, in seconds since 1970.
-    pub activated: Option<i64>,
-    /// Deactivation Date, in seconds since 1970: from then on it encrypts no more.
-    pub deactivates: Option<i64>,
-    /// Of a newest version, when it is to be rotated (`keys.rotate_after`), in seconds since 1970.
-    pub rotate_by: Option<i64>,
-    /// What is known to need it.
-    pub needed_by: Vec<String>,
-    /// The server that described it, `host:port`.
-    pub server: String,
 }
