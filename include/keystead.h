@@ -700,7 +700,8 @@ size_t keystead_key_encrypted_size(const keystead_key *key,
 //
 // Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL with a length, an overlap, or a plaintext too large for a
 // message; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; CLOSED; KEY_STATE if the key must not encrypt any more;
-// KEY_STALE if that could not be verified for longer than max_stale; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
+// KEY_STALE if that could not be verified for longer than max_stale; ANSWER_UNEXPECTED while key servers show something
+// else in the place of the key; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
 keystead_status keystead_key_encrypt(const keystead_key *key,
                                      const uint8_t *plaintext,
                                      size_t plaintext_len,

@@ -256,6 +256,70 @@ fn a_version_is_destroyed_in_two_steps_and_then_gone() {
 }
 
 #[test]
+fn a_version_that_somebody_else_destroyed_leaves_memory() {
+    let servers = KeyServers::start(1);
+    let [client, other] = [watchful(&servers), watchful(&servers)];
+    let (key, _) = client.create_key("orders").unwrap();
+    let older = encrypt(&key, b"older").unwrap();
+    let key = client.rotate_key("orders").unwrap();
+    assert_eq!(decrypt(&client, &older).unwrap(), b"older");
+    assert_eq!(client.status().unwrap().cache.keys, 2);
+    for (version, left) in [("orders/1", 1), ("orders/2", 0)] {
+        other.revoke_key(&id(version), Revocation::CessationOfOperation).unwrap();
+        other.destroy_key(&id(version)).unwrap();
+        // The older one is looked at while it is in use.
+        let is_wiped = || (decrypt(&client, &older).is_err(), client.status().unwrap().cache.keys) == (true, left);
+        eventually(&format!("{version} is wiped"), is_wiped);
+    }
+    let error = key.encrypt(b"value", b"", &mut [0; 256]).unwrap_err();
+    assert!(error.code() == Code::KeyState && error.message().contains("destroyed"), "{error}");
+}
+
+#[test]
+fn a_key_that_servers_contradict_encrypts_no_more_until_they_agree_and_decrypts_what_is_its_own() {
+    let [servers, strangers] = [KeyServers::start(1), KeyServers::start(1)];
+    let [path, other] = [&servers, &strangers].map(|of| written(of, "contradicted.conf", "[cache]\nttl = \"400ms\""));
+    let [text, foreign] = [&path, &other].map(|path| std::fs::read_to_string(path).unwrap());
+    let client = Client::open(&path).unwrap();
+    let make = |client: &Client| {
+        let [(key, _), (letters, _)] = ["orders", "letters"].map(|name| client.create_key(name).unwrap());
+        let messages = [encrypt(&key, b"value").unwrap(), encrypt(&letters, b"value").unwrap()];
+        client.rotate_key("letters").unwrap();
+        (key, messages)
+    };
+    // So that its identifiers, which some servers count from one, are not those of the others.
+    let stranger = watchful(&strangers);
+    stranger.create_key("more").unwrap();
+    make(&stranger);
+    let (key, [message, letter]) = make(&client);
+    assert_eq!(decrypt(&client, &letter).unwrap(), b"value");
+
+    std::fs::write(&path, &foreign).unwrap();
+    client.reload().unwrap();
+    eventually("encryption stops", || encrypt(&key, b"value").is_err());
+    let error = encrypt(&key, b"value").unwrap_err();
+    assert!(error.code() == Code::AnswerUnexpected && error.message().contains("compare the servers"), "{error}");
+    eventually("nobody gets it", || client.key("orders").is_err_and(|error| error.code() == Code::AnswerUnexpected));
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(1) {
+        assert_eq!(decrypt(&client, &message).unwrap(), b"value");
+        assert_eq!(decrypt(&client, &letter).unwrap(), b"value", "the stranger's object takes no key's place");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    std::fs::write(&path, &text).unwrap();
+    client.reload().unwrap();
+    eventually("it encrypts again", || encrypt(&key, b"value").is_ok());
+    client.close().unwrap();
+    let log = std::fs::read_to_string(&servers.log).unwrap();
+    for name in ["orders/1", "letters/1"] {
+        let alarm = format!("key {name} was object");
+        let alarms = log.lines().filter(|line| line.contains("key.contradiction") && line.contains(&alarm)).count();
+        assert_eq!(alarms, 1, "{name}: {log}");
+    }
+}
+
+#[test]
 fn a_compromised_version_decrypts_where_that_is_allowed_and_never_encrypts() {
     let servers = KeyServers::start(1);
     let client = configured(&servers, "allowed.conf", "[keys]\nallow_compromised = true");

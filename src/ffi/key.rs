@@ -62,7 +62,8 @@ pub unsafe extern "C" fn keystead_key_encrypted_size(key: *const keystead_key, p
 ///
 /// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL with a length, an overlap, or a plaintext too large for a
 /// message; INVALID_HANDLE; BUFFER_TOO_SMALL; FORKED; CLOSED; KEY_STATE if the key must not encrypt any more;
-/// KEY_STALE if that could not be verified for longer than max_stale; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
+/// KEY_STALE if that could not be verified for longer than max_stale; ANSWER_UNEXPECTED while key servers show something
+/// else in the place of the key; SYSTEM; MEMORY_EXHAUSTED; INTERNAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_key_encrypt(
     key: *const keystead_key,

@@ -168,11 +168,14 @@ impl Cache {
         version
     }
 
-    /// Lets a handle go on with a newer version, unless it was ended meanwhile.
+    /// Lets a handle go on with a newer version, unless it was ended or went on with a still newer one meanwhile.
     pub fn follow(&self, handle: &Handle, newer: Arc<Version>) {
         let mut contents = self.write();
         let followed = contents.named.get_mut(handle.name());
         let Some(followed) = followed.filter(|followed| std::ptr::eq(followed.key.handle(), handle)) else { return };
+        if newer.id().version <= followed.version.id().version {
+            return;
+        }
         followed.version = newer.clone();
         handle.follow(newer.clone());
         contents.overtake(newer.id());
@@ -219,7 +222,7 @@ impl Cache {
         contents.versions.remove(id);
     }
 
-    /// Takes over the state that a version was just brought to. A destroyed one is wiped at once.
+    /// Takes over the state that a version was just brought to or seen in. A destroyed one is wiped at once.
     pub fn learn(&self, id: &KeyId, state: State) {
         let mut contents = self.write();
         if let Some(version) = contents.versions.get(id) {
@@ -232,7 +235,7 @@ impl Cache {
         if let Some(version) = contents.pinned.get(id).and_then(|key| key.handle().current()) {
             version.verify(state.into());
         }
-        if state == State::Destroyed {
+        if state.is_destroyed() {
             if let Some(followed) = followed {
                 followed.key.handle().end(End::Destroyed);
                 contents.named.remove(&id.name);
@@ -376,6 +379,16 @@ mod tests {
         assert!([followed, kept].iter().all(|version| all.iter().any(|one| Arc::ptr_eq(one, version))));
         cache.learn(&KeyId::new("a", 1).unwrap(), State::Deactivated);
         assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::KeyState);
+    }
+
+    #[test]
+    fn a_handle_never_goes_back_to_an_older_version() {
+        let cache = Cache::new(10, None);
+        let key = cache.insert_named(version(1));
+        cache.follow(key.handle(), version(3));
+        cache.learn(&KeyId::new("a", 2).unwrap(), State::Compromised);
+        cache.follow(key.handle(), version(2));
+        assert_eq!(key.id().unwrap().to_string(), "a/3");
     }
 
     #[test]

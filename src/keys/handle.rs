@@ -90,7 +90,8 @@ impl Key {
 
     /// Writes the message for `plaintext` to the front of `out` and returns its size. Does not block.
     ///
-    /// Errors: `BufferTooSmall`, `InvalidArgument` (too large), `KeyState`, `KeyStale`, `Closed`, `Forked`.
+    /// Errors: `BufferTooSmall`, `InvalidArgument` (too large), `KeyState`, `KeyStale`, `AnswerUnexpected` (key servers show
+    /// something else in the place of the key), `Closed`, `Forked`.
     #[inline]
     pub fn encrypt(&self, plaintext: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
         let encrypt = |out: &mut [u8]| self.0.sessions.encrypt(plaintext, aad, out, || self.0.begin_session());

@@ -12,7 +12,7 @@ use super::version::Version;
 use super::{Keys, now, subject};
 use crate::envelope::{self, KeyId};
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Deadline, Get};
+use crate::kmip::{Deadline, Get, State};
 use crate::log::{Severity, catalogue};
 use crate::memory::slot::Slot;
 
@@ -50,12 +50,22 @@ impl Keys {
                 self.verified(&version, &found);
                 Ok(version)
             }
-            (Ok(found), _) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
+            (Ok(found), Some(version)) => {
+                // What it has encrypted is still its own, and the other object cannot read it.
+                self.alarm_other_key(&version, &found);
+                version.check_stale().map(|()| version)
+            }
+            (Ok(found), None) => Ok(self.cache.insert_version(self.fetch(&found, deadline)?)),
             (Err(error), Some(version)) if is_outage(&error) => {
                 self.tell_stale(id, &error);
                 Ok(version)
             }
-            (Err(error), _) => Err(error),
+            (Err(error), _) => {
+                if is_gone(&error) {
+                    self.cache.learn(id, State::Destroyed);
+                }
+                Err(error)
+            }
         }
     }
 
@@ -131,7 +141,7 @@ impl Keys {
                 self.tell_stale(current.id(), &error);
                 current.check_stale()
             }
-            Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => {
+            Err(error) if is_gone(&error) => {
                 self.cache.remove(handle);
                 Err(error)
             }
@@ -178,10 +188,13 @@ impl Keys {
         envelope::Key::new(id, material).with_room(Arc::new(room))
     }
 
-    /// Takes over what a server has just told of a version.
+    /// Takes over what a server has just told of a version. A destroyed one is wiped at once.
     pub(super) fn verified(&self, version: &Version, found: &Found) {
         version.verify(found.standing());
         self.cache.count_refresh();
+        if found.state.is_destroyed() {
+            self.cache.learn(version.id(), found.state);
+        }
     }
 
     pub(super) fn tell_stale(&self, id: &KeyId, error: &Error) {
@@ -190,7 +203,8 @@ impl Keys {
         self.cluster.journal().event(catalogue::CACHE_STALE, Severity::Warning, &fields);
     }
 
-    /// The servers now show an older version, or another object under the same name and version.
+    /// The servers now show an older version, or another object under the same name and version. The key encrypts no more
+    /// until a server shows it again.
     pub(super) fn alarm_other_key(&self, current: &Version, found: &Found) -> Error {
         let message = format!(
             "key {} was object {:?}, and the key servers now show {} as object {:?}; encryption stops until they agree: \
@@ -200,13 +214,17 @@ impl Keys {
             found.id,
             found.identifier
         );
-        self.cluster.journal().event(
-            catalogue::KEY_CONTRADICTION,
-            Severity::Alert,
-            &[("message", message.clone().into())],
-        );
+        if current.contradict() {
+            let fields = [("message", message.clone().into())];
+            self.cluster.journal().event(catalogue::KEY_CONTRADICTION, Severity::Alert, &fields);
+        }
         Error::new(Code::AnswerUnexpected, message)
     }
+}
+
+/// Whether every server was asked, and none knows the key.
+fn is_gone(error: &Error) -> bool {
+    error.code() == Code::KeyNotFound && error.attempts().is_empty()
 }
 
 /// Whether the servers that can tell could not be asked: one that lags does not know what another one does.

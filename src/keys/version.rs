@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::lookup::{Found, Standing};
@@ -30,6 +30,8 @@ pub struct Version {
     /// Until when, on the same clock, the state, its dates and `max_stale` allow it.
     encrypts_until: AtomicU64,
     decrypts_until: AtomicU64,
+    /// Key servers show something else in its place, so what it encrypts nobody may be able to read.
+    is_contradicted: AtomicBool,
     /// When the cache last gave it out, on the same clock.
     used: AtomicU64,
     rules: Rules,
@@ -65,6 +67,7 @@ impl Version {
             deactivates: AtomicI64::new(i64::MAX),
             encrypts_until: AtomicU64::new(0),
             decrypts_until: AtomicU64::new(0),
+            is_contradicted: AtomicBool::new(false),
             used: AtomicU64::new(now()),
             rules,
         };
@@ -101,6 +104,7 @@ impl Version {
         let now = now();
         let stale = now.saturating_add(self.rules.max_stale);
         self.uses.store(0, Ordering::Relaxed);
+        self.is_contradicted.store(false, Ordering::Relaxed);
         self.activates.store(standing.activates(), Ordering::Relaxed);
         self.deactivates.store(standing.deactivates(), Ordering::Relaxed);
         self.state.store(state.number(), Ordering::Relaxed);
@@ -111,6 +115,14 @@ impl Version {
         let is_allowed = state == State::Compromised && self.rules.allow_compromised;
         let decrypts = matches!(state, State::Active | State::Deactivated) || is_allowed;
         self.decrypts_until.store(if decrypts { stale } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// Stops it from encrypting until it is verified again. Returns whether that is new.
+    pub(super) fn contradict(&self) -> bool {
+        let is_new = !self.is_contradicted.swap(true, Ordering::Relaxed);
+        self.encrypts_until.store(0, Ordering::Relaxed);
+        self.key.end_sessions_at(0);
+        is_new
     }
 
     pub(super) fn is_verified_within(&self, limit: Duration) -> bool {
@@ -188,6 +200,13 @@ impl Version {
     #[cold]
     fn refuse(&self, use_: &str) -> Error {
         let id = self.id();
+        if use_ == "encrypt" && self.is_contradicted.load(Ordering::Relaxed) {
+            let message = format!(
+                "the key servers now show something else in the place of key {id}, so what it encrypts may be lost; see the log \
+                 (key.contradiction) and compare the servers of the cluster"
+            );
+            return Error::new(Code::AnswerUnexpected, message);
+        }
         let is_space = id.space().is_some();
         let message = match self.state() {
             state @ State::Compromised if is_space && !(use_ == "decrypt" && self.rules.allow_compromised) => format!(
@@ -313,6 +332,20 @@ pub(super) mod tests {
         }
         assert_eq!(version.may_encrypt(now()).unwrap_err().code(), Code::KeyState);
         assert_eq!(version.may_decrypt(now()).unwrap_err().code(), Code::KeyState);
+    }
+
+    #[test]
+    fn a_version_that_servers_contradict_decrypts_only_until_they_agree_again() {
+        let version = version(State::Active);
+        let session = version.key().begin_session().unwrap();
+        assert!(version.contradict() && !version.contradict(), "it is told of once");
+        let error = version.may_encrypt(now()).unwrap_err();
+        assert!(error.code() == Code::AnswerUnexpected && error.message().contains("compare the servers"), "{error}");
+        version.may_decrypt(now()).unwrap();
+        drop(session);
+        version.verify(State::Active.into());
+        version.may_encrypt(now()).unwrap();
+        assert!(version.contradict());
     }
 
     #[test]

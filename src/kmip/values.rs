@@ -64,6 +64,10 @@ impl State {
             State::Other(number) => number,
         }
     }
+
+    pub fn is_destroyed(self) -> bool {
+        matches!(self, State::Destroyed | State::DestroyedCompromised)
+    }
 }
 
 impl fmt::Display for State {

@@ -98,7 +98,7 @@ impl Keys {
             Ok(found) if found.identifier != version.identifier() => {
                 let _recorded = self.alarm_other_key(version, &found);
             }
-            Ok(found) if matches!(found.state, State::Destroyed | State::DestroyedCompromised) => {
+            Ok(found) if found.state.is_destroyed() => {
                 handle.end(End::Destroyed);
                 self.tell_locked(open);
             }
