@@ -342,7 +342,7 @@ fn a_deactivated_kek_protects_no_more_and_its_spaces_go_on() {
     client.remove_kek_reference(&id("master/1"), &needed[0]).unwrap();
     client.revoke_kek(&id("master/1"), Revocation::Superseded).unwrap();
     let error = client.create_space("new", "master", &place(&servers, "new.dek"), Original::Destroy).err().unwrap();
-    assert_eq!(error.code(), Code::KeyNotFound, "{error}");
+    assert_eq!(error.code(), Code::KeyState, "{error}");
     // It was verified since.
     let seen = log(&servers).matches("state=deactivated").count();
     eventually("a verification", || log(&servers).matches("state=deactivated").count() > seen);

@@ -10,8 +10,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use keyservers::{KeyServers, Kind, pinned_version};
-use keystead::client::Original;
-use keystead::{Client, Code};
+use keystead::client::{Original, Revocation};
+use keystead::envelope::KeyId;
+use keystead::kmip::{Activate, Connector, Create, Deadline};
+use keystead::{Client, Code, config};
 
 /// A configuration in one version of KMIP, with a file that remembers what needs a key.
 fn configuration(servers: &KeyServers, version: &str) -> PathBuf {
@@ -260,7 +262,141 @@ fn a_file_that_is_gone_keeps_its_kek_until_somebody_says_so() {
     assert!(fail(&config, &destroy("master/1")).contains("the backup of May"));
     succeed(&config, &["key", "need", "--kek", "master/1", "--by", "the backup of May", "--no-more"]);
     succeed(&config, &destroy("master/1"));
-    let gone = client
-        .revoke_kek(&keystead::envelope::KeyId::parse("nobody/1").unwrap(), keystead::client::Revocation::Superseded);
+    let gone = client.revoke_kek(&id("nobody/1"), Revocation::Superseded);
     assert_eq!(gone.unwrap_err().code(), Code::KeyNotFound);
+}
+
+/// Clients of one server before and after it came to KMIP 1.4, with or without a file that remembers keys.
+fn before_and_after(servers: &KeyServers, remembers: bool) -> Option<[Client; 2]> {
+    // The tests may be run for one version alone.
+    (pinned_version().is_none()).then(|| {
+        ["1.2", "1.4"].map(|version| {
+            let path = configuration(servers, version);
+            let text = std::fs::read_to_string(&path).unwrap();
+            let own = format!("[keys]\nstate = \"keys-{version}.state\"\n");
+            let shared = if remembers { "[keys]\nstate = \"keys.state\"\n" } else { "" };
+            std::fs::write(&path, text.replace(&own, shared)).unwrap();
+            Client::open(&path).unwrap()
+        })
+    })
+}
+
+fn id(text: &str) -> KeyId {
+    KeyId::parse(text).unwrap()
+}
+
+/// What there is of a KEK: `kek-gcm:master/2 active`.
+fn shown(client: &Client, name: &str) -> Vec<String> {
+    let all = client.show_kek(name).unwrap().into_iter();
+    let mut all: Vec<_> = all.map(|key| format!("{}/{} {}", key.name, key.version, key.state)).collect();
+    all.retain(|object| !object.ends_with(" destroyed"));
+    all
+}
+
+#[test]
+fn the_old_kek_ends_after_a_move_to_a_better_rung_and_the_new_one_does_not() {
+    for remembers in [false, true] {
+        let servers = KeyServers::start(1);
+        let Some([old, new]) = before_and_after(&servers, remembers) else { return };
+        let file = servers.dir.join("orders.dek");
+        old.create_kek("master").unwrap();
+        old.create_space("orders", "master", &file, Original::Destroy).unwrap();
+
+        let better = new.rotate_kek("master").unwrap();
+        assert_eq!((better.version, better.rung), (2, "gcm"), "NAME/V names one KEK, whatever its rung");
+        let done = new.rewrap_space("master", &file).unwrap();
+        assert_eq!((done.from, done.to), (id("master/1"), id("master/2")));
+        new.revoke_kek(&id("master/1"), Revocation::Superseded).unwrap();
+        new.destroy_kek(&id("master/1")).unwrap();
+        assert_eq!(shown(&new, "master"), ["kek-gcm:master/2 active"], "with keys.state: {remembers}");
+        new.unlock_space(&std::fs::read(&file).unwrap(), "orders").expect("its KEK is the new one");
+
+        let next = new.rotate_kek("master").unwrap();
+        assert_eq!((next.version, next.rung), (3, "gcm"));
+    }
+}
+
+#[test]
+fn a_kek_that_had_a_better_rung_is_never_taken_back_to_the_lower_one() {
+    let servers = KeyServers::start(1);
+    let Some([old, new]) = before_and_after(&servers, true) else { return };
+    let (file, other) = (servers.dir.join("orders.dek"), servers.dir.join("customers.dek"));
+    old.create_kek("master").unwrap();
+    old.create_kek("low").unwrap();
+    new.rotate_kek("master").unwrap();
+    new.create_space("orders", "master", &file, Original::Destroy).unwrap();
+    for lowered in [old.rotate_kek("master").map(drop), new.rewrap_space("low", &file).map(drop)] {
+        let error = lowered.unwrap_err();
+        assert!(error.code() == Code::Unsupported && error.message().contains("less"), "{error}");
+    }
+
+    // The better one ends, and the lower one is active still.
+    new.rotate_kek("low").unwrap();
+    new.rewrap_space("low", &file).unwrap();
+    new.revoke_kek(&id("master/2"), Revocation::Superseded).unwrap();
+    for is_forgotten in [false, true] {
+        if is_forgotten {
+            new.destroy_kek(&id("master/2")).unwrap();
+        }
+        for client in [&old, &new] {
+            let refused = client.create_space("customers", "master", &other, Original::Destroy).err().unwrap();
+            assert_eq!(refused.code(), Code::KeyState, "{refused}");
+            assert!(refused.message().contains("key rotate --kek master") && !other.exists(), "{refused}");
+            assert_eq!(client.create_kek("master").unwrap_err().code(), Code::KeyState);
+        }
+        assert_eq!(old.rotate_kek("master").unwrap_err().code(), Code::Unsupported);
+    }
+    assert_eq!((new.rotate_kek("master").unwrap().version, shown(&new, "master").len()), (3, 3));
+    new.create_space("customers", "master", &other, Original::Destroy).unwrap();
+}
+
+#[test]
+fn a_kek_whose_only_version_was_revoked_is_rotated() {
+    let servers = KeyServers::start(1);
+    for version in versions() {
+        let config = configuration(&servers, &version);
+        let kek = format!("master-{}", version.replace('.', "-"));
+        let file = servers.dir.join(format!("orders-{version}.dek"));
+        succeed(&config, &["key", "create", "--kek", &kek]);
+        succeed(&config, &revoke(&format!("{kek}/1")));
+        let advice = format!("keystead key rotate --kek {kek}");
+        assert!(fail(&config, &["key", "create", "--kek", &kek]).contains(&advice));
+        let create = ["space", "create", "--kek", &kek, "--name", "orders", file.to_str().unwrap()];
+        assert!(fail(&config, &create).contains(&advice));
+        assert!(succeed(&config, &["key", "rotate", "--kek", &kek]).starts_with(&format!("{kek}/2 ")));
+        succeed(&config, &create);
+    }
+}
+
+#[test]
+fn two_keks_of_one_version_are_told_and_neither_is_touched() {
+    let servers = KeyServers::start(1);
+    let Some([old, new]) = before_and_after(&servers, false) else { return };
+    let file = servers.dir.join("orders.dek");
+    old.create_kek("master").unwrap();
+    old.create_space("orders", "master", &file, Original::Destroy).unwrap();
+    // As by two who did not see each other.
+    let (config, _) = config::load(&servers.dir.join("kmip-1.4.conf")).unwrap();
+    let soon = Deadline::after(Duration::from_secs(10));
+    let mut connection =
+        Connector::new(&config.servers[0]).unwrap().connect(soon).map_err(keystead::Error::from).unwrap();
+    let twin = Create::new("kek-gcm:master/1", Some("keystead:kek-gcm:master"));
+    let twin = connection.call(&twin, soon).map_err(keystead::Error::from).unwrap();
+    connection.call(&Activate { id: &twin }, soon).map_err(keystead::Error::from).unwrap();
+
+    let before = shown(&new, "master");
+    for refused in [
+        new.revoke_kek(&id("master/1"), Revocation::KeyCompromise),
+        new.destroy_kek(&id("master/1")),
+        new.add_kek_reference(&id("master/1"), "the backup of May"),
+    ] {
+        let error = refused.unwrap_err();
+        assert_eq!(error.code(), Code::KeyAmbiguous, "{error}");
+        assert!(["kek-gcm:master/1", "kek-cbc:master/1", &twin].iter().all(|word| error.message().contains(word)));
+    }
+    assert_eq!(shown(&new, "master"), before);
+    // A protected DEK tells which one is meant.
+    new.unlock_space(&std::fs::read(&file).unwrap(), "orders").unwrap();
+    assert_eq!(new.rotate_kek("master").unwrap().version, 2);
+    assert!(new.rewrap_space("master", &file).unwrap().is_changed);
 }

@@ -34,6 +34,13 @@ pub enum Creation {
     Existed,
 }
 
+/// The versions that cannot be made any more.
+struct Taken {
+    highest: u32,
+    /// The servers that could not be asked.
+    unasked: Vec<usize>,
+}
+
 impl Keys {
     /// The newest version of `name`, made now if there is none.
     pub(super) fn create_or_find(&self, name: &str, deadline: Deadline) -> Result<(Found, Creation)> {
@@ -54,7 +61,8 @@ impl Keys {
                 Ok((self.settle(&found.id, Rivals::OfName, None, deadline)?, Creation::Existed))
             }
             _ => {
-                let (found, creation) = self.make_above(name, &view, Rivals::OfName, deadline)?;
+                let taken = self.taken(name, &view, deadline);
+                let (found, creation) = self.make_above(name, taken, Rivals::OfName, deadline)?;
                 if creation == Creation::Created {
                     self.tell(catalogue::KEY_CREATED, &found);
                 }
@@ -65,13 +73,13 @@ impl Keys {
 
     /// A version above all others, which nobody is refused for making at the same time: all get the same one.
     pub(super) fn make_next(&self, name: &str, deadline: Deadline) -> Result<Found> {
-        self.find_group(name, deadline)?;
         let view = self.versions_everywhere(name, deadline);
+        let taken = self.taken(name, &view, deadline);
         let newest = match view.found.last() {
-            Some(highest) if highest.state == State::PreActive => {
+            Some(highest) if highest.state == State::PreActive && highest.id.version == taken.highest => {
                 return self.settle(&highest.id, Rivals::OfVersion, None, deadline);
             }
-            _ => self.make_above(name, &view, Rivals::OfVersion, deadline)?.0,
+            _ => self.make_above(name, taken, Rivals::OfVersion, deadline)?.0,
         };
         self.tell(catalogue::KEY_ROTATED, &newest);
         Ok(newest)
@@ -86,13 +94,26 @@ impl Keys {
         view
     }
 
-    /// Makes a version above all that are seen. One whose server fell silent before it was decided is given up for a
+    /// What is taken, also by what shares its versions with the name.
+    fn taken(&self, name: &str, view: &View, deadline: Deadline) -> Taken {
+        let highest = |name: &str, view: &View| {
+            // A version that was destroyed is not made again: what it encrypted would be taken for the new one's.
+            let known = self.ledger.newest(name).map_or(0, |known| known.version);
+            view.found.iter().map(|found| found.id.version).max().unwrap_or(0).max(known)
+        };
+        let mut taken = Taken { highest: highest(name, view), unasked: view.unasked.clone() };
+        for other in kek::sharing_versions(name) {
+            let view = self.versions_everywhere(&other, deadline);
+            taken.highest = taken.highest.max(highest(&other, &view));
+            taken.unasked.extend(view.unasked);
+        }
+        taken
+    }
+
+    /// Makes a version above all that are taken. One whose server fell silent before it was decided is given up for a
     /// higher one: a gap in the versions is legal, a second key of one version is not.
-    fn make_above(&self, name: &str, view: &View, rivals: Rivals, deadline: Deadline) -> Result<(Found, Creation)> {
-        // A version that was destroyed is not made again: what it encrypted would be taken for the new one's.
-        let known = self.ledger.newest(name).map_or(0, |known| known.version);
-        let mut version = view.found.last().map_or(0, |highest| highest.id.version).max(known);
-        let mut unasked = view.unasked.clone();
+    fn make_above(&self, name: &str, taken: Taken, rivals: Rivals, deadline: Deadline) -> Result<(Found, Creation)> {
+        let Taken { highest: mut version, mut unasked } = taken;
         let mut tries = TRIES;
         loop {
             version = self.version_above(version, &unasked).ok_or_else(|| no_more_versions(name))?;
@@ -133,10 +154,9 @@ impl Keys {
     /// use it, and stays Pre-Active.
     pub(super) fn make_unshared(&self, name: &str, deadline: Deadline) -> Result<(KeyId, String, usize)> {
         let view = self.versions_everywhere(name, deadline);
-        let known = self.ledger.newest(name).map_or(0, |known| known.version);
-        let mut version = view.found.last().map_or(0, |highest| highest.id.version).max(known);
+        let Taken { highest: mut version, unasked } = self.taken(name, &view, deadline);
         for _ in 0..TRIES {
-            version = self.version_above(version, &view.unasked).ok_or_else(|| no_more_versions(name))?;
+            version = self.version_above(version, &unasked).ok_or_else(|| no_more_versions(name))?;
             let id = KeyId { name: name.to_owned(), version };
             if let Some(Made { identifier, server }) = self.make(&id, deadline)? {
                 return Ok((id, identifier, server));

@@ -20,6 +20,7 @@ impl Keys {
     pub fn rotate(&self, name: &str) -> Result<Key> {
         check_name(name)?;
         let deadline = self.cluster.deadline();
+        self.find_group(name, deadline)?;
         let found = self.make_next(name, deadline)?;
         let version = self.fetch(&found, deadline)?;
         match self.cache.named(name) {

@@ -45,6 +45,13 @@ pub(super) fn object_name(role: &str, name: &str) -> String {
     format!("{role}:{name}")
 }
 
+/// What else makes up the KEK of which this is an object, and so shares its versions: `NAME/V` names one KEK, whatever its rung.
+pub(in crate::keys) fn sharing_versions(object: &str) -> Vec<String> {
+    let kek = &ROLES[..3];
+    let Some((role, name)) = object.split_once(':').filter(|(role, _)| kek.contains(role)) else { return Vec::new() };
+    kek.iter().filter(|other| **other != role).map(|other| object_name(other, name)).collect()
+}
+
 /// What a Name on a key server stands for: a key, or an object of a data space with its role in front.
 pub(in crate::keys) fn object_id(text: &str) -> Option<KeyId> {
     let Some((role, rest)) = text.split_once(':') else { return KeyId::parse(text).ok() };
@@ -78,32 +85,31 @@ impl Keys {
         if let Some((rung, found)) = existing {
             return Ok((self.with_mac_key(name, rung, found, deadline)?, Creation::Existed));
         }
-        let rung = self.rung_of_all_servers(deadline)?;
+        let rung = self.next_rung(name, deadline)?;
         let (found, creation) = self.create_or_find(&object_name(role(rung), name), deadline)?;
         Ok((self.with_mac_key(name, rung, found, deadline)?, creation))
     }
 
-    /// Makes a new version of a KEK, for what is protected or rewrapped from now on. Blocks.
+    /// Makes a new version of a KEK, for what is protected or rewrapped from now on, also where no other one is active any
+    /// more. Blocks.
     ///
     /// Its rung may be better than that of the version before, and is never lower.
     pub fn rotate_kek(&self, name: &str) -> Result<Kek> {
         check_name(name)?;
         let deadline = self.cluster.deadline();
-        let (before, _) = self.newest_kek(name, deadline)?.ok_or_else(|| no_kek(name))?;
-        let rung = self.rung_of_all_servers(deadline)?;
-        let object = object_name(role(rung), name);
-        let found = match (before, rung) {
-            (Rung::Gcm, Rung::CbcHmac) => return Err(lowered(name)),
-            (before, rung) if before == rung => self.make_next(&object, deadline)?,
-            _ => self.create_or_find(&object, deadline)?.0,
-        };
+        self.all_versions(name, deadline)?;
+        let rung = self.next_rung(name, deadline)?;
+        let found = self.make_next(&object_name(role(rung), name), deadline)?;
         self.with_mac_key(name, rung, found, deadline)
     }
 
     /// Every version of a KEK, of either rung, with its HMAC keys. Blocks.
     pub fn show_kek(&self, name: &str) -> Result<Vec<Found>> {
         check_name(name)?;
-        let deadline = self.cluster.deadline();
+        self.all_versions(name, self.cluster.deadline())
+    }
+
+    fn all_versions(&self, name: &str, deadline: Deadline) -> Result<Vec<Found>> {
         let mut all = Vec::new();
         for role in &ROLES[..3] {
             all.extend(self.versions_of(&object_name(role, name), deadline)?);
@@ -126,21 +132,32 @@ impl Keys {
         self.completed(&id.name, rung, found, deadline)
     }
 
-    /// The highest Active version of the best rung, as far as the servers that can be asked know.
+    /// The highest Active version of the best rung that any version had, as far as the servers that can be asked know.
+    ///
+    /// A lower rung is not fallen back to once the better one has ended: what is protected would be protected less.
     fn newest_kek(&self, name: &str, deadline: Deadline) -> Result<Option<(Rung, Found)>> {
-        let mut unasked = None;
+        let (mut unasked, mut had_better) = (None, false);
         for rung in RUNGS {
             let object = object_name(role(rung), name);
-            match self.versions_of(&object, deadline) {
-                Ok(versions) if versions.iter().any(|found| found.state == State::Active) => {
-                    return Ok(Some((rung, self.find_newest(&object, deadline)?)));
-                }
-                Ok(_) => {}
+            let versions = match self.versions_of(&object, deadline) {
                 Err(error) if error.code() == Code::KeyNotFound => {
                     unasked = Some(no_kek(name).after(error.attempts().to_vec()));
+                    Vec::new()
                 }
-                Err(error) => return Err(error),
+                outcome => outcome?,
+            };
+            if is_used(&versions) {
+                if had_better {
+                    return Err(unasked.unwrap_or_else(|| none_active(name, &versions)));
+                }
+                let newest = self.find_newest(&object, deadline).map_err(|error| match error.code() {
+                    Code::KeyState => none_active(name, &versions),
+                    _ => error,
+                });
+                return newest.map(|found| Some((rung, found)));
             }
+            // Key servers may forget what is destroyed.
+            had_better |= self.ledger.newest(&object).is_some();
         }
         unasked.map_or(Ok(None), Err)
     }
@@ -182,6 +199,15 @@ impl Keys {
             }
         };
         Ok(Kek { id, rung, found, mac })
+    }
+
+    /// The rung of a version that is to be made: the best that every configured server offers, unless a version had a better one.
+    fn next_rung(&self, name: &str, deadline: Deadline) -> Result<Rung> {
+        let rung = self.rung_of_all_servers(deadline)?;
+        let better = object_name(role(Rung::Gcm), name);
+        let is_lowered = rung == Rung::CbcHmac
+            && (self.ledger.newest(&better).is_some() || is_used(&self.versions_of(&better, deadline)?));
+        if is_lowered { Err(lowered(name)) } else { Ok(rung) }
     }
 
     /// The best rung that every configured server offers.
@@ -249,11 +275,26 @@ pub(super) fn subject_of(found: &Found) -> Subject<'_> {
     Subject { name: &found.id.name, version: Some(found.id.version) }
 }
 
-pub(super) fn no_kek(name: &str) -> Error {
+/// Whether anything can be under one of them.
+fn is_used(versions: &[Found]) -> bool {
+    versions.iter().any(|found| found.state != State::PreActive)
+}
+
+fn no_kek(name: &str) -> Error {
     let message = format!(
-        "no key server has an active key encryption key named {name:?}; create it with `keystead key create --kek {name}`"
+        "no key server has a key encryption key named {name:?}; create it with `keystead key create --kek {name}`"
     );
     Error::new(Code::KeyNotFound, message)
+}
+
+fn none_active(name: &str, versions: &[Found]) -> Error {
+    let states: Vec<_> = versions.iter().map(|found| format!("{} is {}", found.id, found.state)).collect();
+    let message = format!(
+        "key encryption key {name:?} has no version that protects anything now ({}; a version of a lower rung than another \
+         one had does not); make one with `keystead key rotate --kek {name}`",
+        states.join(", ")
+    );
+    Error::new(Code::KeyState, message)
 }
 
 fn incomplete(id: &KeyId, error: Error) -> Error {

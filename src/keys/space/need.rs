@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
 
-use super::kek::{MAC, RUNGS, kek_object, no_kek, object_name};
+use super::kek::{MAC, RUNGS, kek_object, object_name};
 use super::store;
 use crate::envelope::KeyId;
 use crate::envelope::protected::{Header, Protected};
 use crate::error::{Code, Error, Result};
-use crate::keys::Keys;
 use crate::keys::lookup::Found;
+use crate::keys::{Keys, check_name};
 use crate::kmip::{Deadline, Revocation, State};
 
 /// What the ledger takes, in bytes.
@@ -96,14 +96,21 @@ impl Keys {
         }
     }
 
+    /// The object of a KEK's version, of whatever rung.
     fn kek_object_of(&self, id: &KeyId, deadline: Deadline) -> Result<Found> {
+        check_name(&id.name)?;
+        let mut objects = Vec::new();
         for rung in RUNGS {
             match self.find_version(&kek_object(id, rung), deadline) {
                 Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => {}
-                outcome => return outcome,
+                outcome => objects.push(outcome?),
             }
         }
-        Err(no_kek(&id.to_string()))
+        match objects.len() {
+            0 => Err(no_version(id)),
+            1 => Ok(objects.remove(0)),
+            _ => Err(ambiguous(id, &objects)),
+        }
     }
 
     fn check_unneeded(&self, id: &KeyId, object: &KeyId, become_what: &str) -> Result<()> {
@@ -130,6 +137,28 @@ impl Keys {
         }
         self.destroy_unneeded(mac, deadline)
     }
+}
+
+fn no_version(id: &KeyId) -> Error {
+    let message = format!(
+        "no key server has key encryption key {id}; `keystead key show --kek {}` tells which versions there are",
+        id.name
+    );
+    Error::new(Code::KeyNotFound, message)
+}
+
+/// Two of one version, which only versions that were made apart can be: nobody can tell which one is meant.
+fn ambiguous(id: &KeyId, objects: &[Found]) -> Error {
+    let shown: Vec<_> =
+        objects.iter().map(|found| format!("{} ({}, {})", found.id, found.identifier, found.state)).collect();
+    let message = format!(
+        "the key servers hold {} key encryption keys of the version {id}: {}; nothing was changed. `keystead inspect` tells of \
+         each protected DEK under which it is; rotate the KEK, rewrap what is under these, and end them with the tools of the \
+         key manager",
+        objects.len(),
+        shown.join(" and ")
+    );
+    Error::new(Code::KeyAmbiguous, message)
 }
 
 /// A protected DEK as the ledger names it: by its space and its file, or where its path is no short line, the hash of that.
