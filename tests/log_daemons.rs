@@ -13,7 +13,7 @@ use std::path::Path;
 use collector::{FORMATS, HOSTILE, open, until, write};
 use collector_tls::{OURS, Site};
 use keystead::config::{OnFailure, Target};
-use keystead::log::{Format, Log, Report, verify};
+use keystead::log::{Format, Log, Options, Report, verify_with};
 use programs::{free_port, snippet};
 
 const EACH: u64 = 20;
@@ -30,7 +30,7 @@ fn write_to(logs: &[Log]) {
 fn received(file: &Path, logs: u64) -> Report {
     let lines = || fs::read_to_string(file).unwrap_or_default().lines().count() as u64;
     until(&format!("the arrival of all records in {}", file.display()), || lines() == logs * EACH);
-    let report = verify(&[file]).unwrap();
+    let report = verify_with(&[file], &Options { is_collected: true, ..Options::default() }).unwrap();
     assert!(report.is_intact(), "{}: {report}", file.display());
     assert_eq!((report.streams.len() as u64, report.records), (logs, logs * EACH), "{}: {report}", file.display());
     report

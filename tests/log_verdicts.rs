@@ -4,12 +4,12 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keystead::audit::{AuditTrail, Row};
 use keystead::config::{self, AuditorKey, Durability, Rotation, Target};
 use keystead::log::{
-    AuditorPrivateKey, Format, Kind, Level, Log, Options, Record, Report, Severity, verify, verify_with,
+    Anchor, AuditorPrivateKey, Format, Kind, Level, Log, Options, Record, Report, Severity, verify, verify_with,
 };
 
 const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
@@ -100,5 +100,60 @@ fn a_torn_line_is_as_long_as_the_record_behind_it_says() {
         all.remove(at);
         fs::write(&path, all.concat()).unwrap();
         assert_eq!(kinds(&check(&[&path])), [Kind::Missing], "{name}");
+    }
+}
+
+/// The files of one log hold one chain, whatever their order, and whether or not seals and anchors fit.
+#[test]
+fn a_log_that_was_replaced_or_joined_to_another_is_not_intact() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    for (format, name) in [(Some(Format::Syslog), "a.log"), (Some(Format::Cef), "b.log"), (None, "c.csv")] {
+        let path = folder.path().join(name);
+        let begin = |path: &Path| match format {
+            Some(format) => {
+                let log = open(path, format, "orders", Some(auditor.public()));
+                (0..8).for_each(|number| write(&log, number));
+                assert!(log.flush(PATIENCE));
+            }
+            None => {
+                let trail = open_trail(path, Some(auditor.public()));
+                (0..8).for_each(|_| append(&trail));
+                assert!(trail.flush(PATIENCE));
+            }
+        };
+        begin(&path);
+        let anchors = [Anchor::of(&path).unwrap()];
+        let older = folder.path().join(format!("{name}.1"));
+        fs::rename(&path, &older).unwrap();
+        for end in ["state", "seal"] {
+            fs::remove_file(folder.path().join(format!("{name}.{end}"))).unwrap();
+        }
+        // Rows tell the second.
+        let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let begun = second();
+        while second() == begun {
+            std::thread::yield_now();
+        }
+        begin(&path);
+        let end = lines(&older).len();
+        let auditor_keys = std::slice::from_ref(&auditor);
+        for options in [Options::default(), Options { auditor_keys, anchors: &anchors, ..Options::default() }] {
+            for files in [[path.as_path(), &older], [&older, &path]] {
+                let report = verify_with(&files, &options).unwrap();
+                assert_eq!(kinds(&report), [Kind::Inserted], "{report}");
+                let found = &report.findings[0];
+                assert!(found.explanation.contains(&format!("({}:{end})", older.display())), "{report}");
+                assert_eq!(found.file, path.to_str().unwrap());
+            }
+        }
+        // As one file, a stranger behind the end is found, too.
+        let joined = folder.path().join("joined");
+        let header = usize::from(format.is_none());
+        fs::write(&joined, [lines(&older), lines(&path)[header..].to_vec()].concat().concat()).unwrap();
+        let report = check(&[&joined]);
+        assert_eq!((kinds(&report), report.findings[0].line), (vec![Kind::Inserted], end as u64 + 1), "{report}");
+        let collected = Options { is_collected: true, ..Options::default() };
+        assert!(verify_with(&[&joined], &collected).unwrap().is_intact(), "a collector keeps many chains");
     }
 }

@@ -33,6 +33,7 @@ mod seal_open;
 mod sequence;
 mod source;
 mod state;
+mod strangers;
 pub(crate) mod text;
 pub(crate) mod time;
 mod transport;

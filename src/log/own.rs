@@ -1,12 +1,33 @@
-//! What a chain writes of itself, as a verifier reads it.
+//! What a record says that a verifier asks it: when it was written, and what the chain tells of itself.
 //!
 //! An application chooses the client's name and keys' names, so nothing that stands in a value is taken for a field: the event is read where
 //! it was written, and fields, which follow what an application chose, from the end.
 
 #![forbid(unsafe_code)]
 
+use super::header::Head;
 use super::layout::{Layout, Line};
-use super::{cef, key_value, view};
+use super::time::seconds_of;
+use super::{cef, key_value, leef, view};
+
+/// When it was written, in seconds since 1970.
+pub(super) fn time_of(record: &Line<'_>) -> Option<i64> {
+    let text = std::str::from_utf8(record.hashed).ok()?;
+    let head: Option<Head<'_>> = match record.layout {
+        Layout::Csv => {
+            let mut is_quoted = false;
+            let mut cells = text.split(|c| {
+                is_quoted ^= c == '"';
+                c == ',' && !is_quoted
+            });
+            return seconds_of(cells.nth(5)?, cells.next()?);
+        }
+        Layout::KeyValue => key_value::head_of(text),
+        Layout::Cef => cef::head_of(text),
+        Layout::Leef => leef::head_of(text),
+    };
+    head.map(|head| head.moment.seconds())
+}
 
 /// The event of a record that the chain writes of itself.
 pub(super) fn event_of<'a>(record: &Line<'a>) -> Option<&'a str> {

@@ -2,11 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
 use super::layout::{Hash, Layout};
+use super::own;
 
 /// Longer lines are no records of ours.
 pub(super) const MAX_LINE: usize = 1 << 16;
@@ -19,15 +21,15 @@ const MAX_EXPANSION: u64 = 256;
 pub(super) struct Source<'a> {
     pub path: &'a Path,
     pub layout: Layout,
-    /// Of the first sound record.
-    pub first_serial: u64,
+    /// Of the first sound record: its chain, its serial, and when it was written.
+    pub first: Option<(u64, u64, i64)>,
 }
 
 impl Source<'_> {
     pub fn open(path: &Path) -> io::Result<Source<'_>> {
         let mut lines = Lines::open(path)?;
         let mut line = Vec::new();
-        let mut source = Source { path, layout: Layout::KeyValue, first_serial: 0 };
+        let mut source = Source { path, layout: Layout::KeyValue, first: None };
         let mut is_first = true;
         loop {
             match lines.next(&mut line) {
@@ -42,12 +44,22 @@ impl Source<'_> {
             }
             let Some(record) = source.layout.parse(trim(&line)) else { continue };
             if Hash::of(record.hashed) == record.hash {
-                source.first_serial = record.serial;
+                source.first = Some((record.stream, record.serial, own::time_of(&record).unwrap_or_default()));
                 break;
             }
         }
         Ok(source)
     }
+}
+
+/// Puts the files of one chain beside each other and in their order, the chain first that began first.
+pub(super) fn sort(sources: &mut [Source<'_>]) {
+    let mut begins = HashMap::new();
+    for (stream, _, time) in sources.iter().filter_map(|source| source.first) {
+        let earliest = begins.entry(stream).or_insert(time);
+        *earliest = time.min(*earliest);
+    }
+    sources.sort_by_key(|source| source.first.map(|(stream, serial, _)| (begins[&stream], stream, serial)));
 }
 
 /// Whether a compressed file is not what was compressed.

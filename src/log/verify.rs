@@ -18,7 +18,7 @@ use super::seal_check::{Event, Seals};
 use super::seal_open::AuditorPrivateKey;
 use super::sequence::{self, Seen, Sequence, Suspect};
 use super::source::{self, Lines, MAX_LINE, Source, has, trim};
-use super::{catalogue, header, own};
+use super::{catalogue, header, own, strangers};
 use crate::error::{Code, Error, Result};
 
 const MAX_NOTES: usize = 1000;
@@ -78,7 +78,7 @@ pub fn verify_with(files: &[&Path], options: &Options<'_>) -> Result<Report> {
         sources.push(Source::open(path).map_err(|error| unreadable(path, &error))?);
     }
     if !options.is_collected {
-        sources.sort_by_key(|source| source.first_serial);
+        source::sort(&mut sources);
     }
     let mut verifier = Verifier::new(options);
     for source in &sources {
@@ -113,8 +113,6 @@ struct Chain {
     seals: Seals,
     /// What records say of seals that are not in their place, or not yet known to be.
     aside: HashMap<Hash, Event>,
-    /// The last file it was seen in.
-    file: usize,
 }
 
 /// An anchor, and what stands in its place.
@@ -229,10 +227,9 @@ impl<'a> Verifier<'a> {
             }
             Entry::Vacant(entry) => {
                 let sequence = Sequence::start(seen, &mut self.suspects, &mut self.findings);
-                entry.insert(Chain { of: layout, sequence, seals: Seals::default(), aside: HashMap::new(), file: 0 })
+                entry.insert(Chain { of: layout, sequence, seals: Seals::default(), aside: HashMap::new() })
             }
         };
-        chain.file = place.file;
         if let Some(event) = event.and_then(|event| Event::of(record, event)) {
             chain.aside.insert(hash, event);
         }
@@ -351,22 +348,13 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// A file holds one chain. Where another one appears in it, the smaller one was put there. Returns those.
     fn find_strangers(&mut self) -> Vec<u64> {
-        let size = |chain: &Chain| chain.sequence.records;
-        let mut strangers = Vec::new();
-        for (stream, chain) in &self.chains {
-            let (from, records) = (chain.sequence.first.place.file, size(chain));
-            let lived_there = |other: &&Chain| (other.sequence.first.place.file..=other.file).contains(&from);
-            let others = self.chains.values().filter(|other| other.of == chain.of).filter(lived_there);
-            if others.map(size).max().is_some_and(|largest| largest > records) {
-                let first = &chain.sequence.first;
-                let why = format!("{records} records of another chain begin here; they belong to another file");
-                self.findings.add_range(Kind::Inserted, first.place, Some((first.serial, first.serial)), &why);
-                strangers.push(*stream);
-            }
-        }
-        strangers
+        let (files, findings) = (&self.report.files, &mut self.findings);
+        let of_kind = [false, true].map(|is_trail| {
+            let chains = self.chains.values().filter(|chain| (chain.of == Layout::Csv) == is_trail);
+            strangers::find(chains.map(|chain| &chain.sequence), files, findings)
+        });
+        of_kind.concat()
     }
 }
 
