@@ -215,13 +215,6 @@ impl Cache {
         handle.end(End::Destroyed);
     }
 
-    /// Forgets a version that was destroyed; the handle that is pinned to it refuses from now on.
-    pub fn remove_pinned(&self, id: &KeyId) {
-        let mut contents = self.write();
-        contents.end_pinned(|pinned| pinned == id, End::Destroyed);
-        contents.versions.remove(id);
-    }
-
     /// Takes over the state that a version was just brought to or seen in. A destroyed one is wiped at once.
     pub fn learn(&self, id: &KeyId, state: State) {
         let mut contents = self.write();
@@ -433,7 +426,7 @@ mod tests {
         assert!(encrypt(&held) == Err(Code::KeyState) && held.id().is_err() && cache.version(&id(1)).is_none());
 
         let (one, two) = (cache.insert_pinned(version(1), true), cache.insert_pinned(version(2), true));
-        cache.remove_pinned(&id(1));
+        cache.learn(&id(1), State::DestroyedCompromised);
         assert_eq!((encrypt(&one), encrypt(&two).is_ok()), (Err(Code::KeyState), true));
         cache.purge(Some("a"));
         assert_eq!((encrypt(&two), encrypt(&named)), (Err(Code::KeyStale), Err(Code::KeyStale)));

@@ -7,10 +7,11 @@
 
 use super::handle::Key;
 use super::lookup::Found;
+use super::verify::is_gone;
 use super::{Keys, is_outage};
 use crate::envelope::KeyId;
-use crate::error::{Code, Result};
-use crate::kmip::Deadline;
+use crate::error::Result;
+use crate::kmip::{Deadline, State};
 
 impl Keys {
     /// The handle that is pinned to this version. Blocks as [`Keys::named`] does.
@@ -61,8 +62,8 @@ impl Keys {
                 current.check_stale()
             }
             Err(error) => {
-                if error.code() == Code::KeyNotFound {
-                    self.cache.remove_pinned(current.id());
+                if is_gone(&error) {
+                    self.cache.learn(current.id(), State::Destroyed);
                 }
                 Err(error)
             }

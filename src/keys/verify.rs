@@ -109,14 +109,15 @@ impl Keys {
         Ok(self.cache.insert_named(self.cached_or_fetched(&found, deadline)?))
     }
 
-    /// The key that was found, with what was just told of it.
+    /// The key that was found, with what was just told of it. One that is in memory gives way to no other object.
     pub(super) fn cached_or_fetched(&self, found: &Found, deadline: Deadline) -> Result<Arc<Version>> {
         match self.cache.version(&found.id) {
             Some(version) if version.identifier() == found.identifier => {
                 self.verified(&version, found);
                 Ok(version)
             }
-            _ => self.fetch(found, deadline),
+            Some(version) => Err(self.alarm_other_key(&version, found)),
+            None => self.fetch(found, deadline),
         }
     }
 
@@ -223,7 +224,7 @@ impl Keys {
 }
 
 /// Whether every server was asked, and none knows the key.
-fn is_gone(error: &Error) -> bool {
+pub(super) fn is_gone(error: &Error) -> bool {
     error.code() == Code::KeyNotFound && error.attempts().is_empty()
 }
 
