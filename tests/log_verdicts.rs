@@ -11,6 +11,7 @@ use keystead::config::{self, AuditorKey, Durability, Rotation, Target};
 use keystead::log::{
     Anchor, AuditorPrivateKey, Format, Kind, Level, Log, Options, Record, Report, Severity, verify, verify_with,
 };
+use ring::digest::{SHA256, digest};
 
 const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -155,5 +156,75 @@ fn a_log_that_was_replaced_or_joined_to_another_is_not_intact() {
         assert_eq!((kinds(&report), report.findings[0].line), (vec![Kind::Inserted], end as u64 + 1), "{report}");
         let collected = Options { is_collected: true, ..Options::default() };
         assert!(verify_with(&[&joined], &collected).unwrap().is_intact(), "a collector keeps many chains");
+    }
+}
+
+/// Gives the last record another time, and a hash that fits.
+fn postpone(lines: &mut [String]) {
+    let line = lines.last_mut().unwrap();
+    let is_row = line.ends_with("\r\n");
+    let (start, label) = if is_row { (0, ",") } else { (line.find("serial=").unwrap(), " sha256=") };
+    let at = match is_row {
+        true => line.match_indices(',').nth(4).unwrap().0 + 1,
+        false => line.find("ts=").unwrap() + 3,
+    };
+    // In a row only the date and the time tell it, in a record its header does, too.
+    let year = line[at..at + 4].to_owned();
+    *line = line.replace(&format!("{year}-"), "2999-");
+    let end = line.rfind(label).unwrap();
+    let hash = digest(&SHA256, &line.as_bytes()[start..end]);
+    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    line.replace_range(end + label.len()..end + label.len() + 64, &hash);
+}
+
+/// Behind its last checkpoint a log is as unproven as without seals, so no more may stand there than a writer leaves.
+#[test]
+fn no_more_is_left_unsealed_than_a_writer_that_was_killed_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    let auditor_keys = std::slice::from_ref(&auditor);
+    let prove = |path: &Path| verify_with(&[path], &Options { auditor_keys, ..Options::default() }).unwrap();
+    for name in ["a.log", "a.csv"] {
+        let path = folder.path().join(name);
+        let (is_log, format) = (name == "a.log", Format::Syslog5424);
+        let go_on = |sealed: bool, count: u64| {
+            let auditor_key = sealed.then(|| auditor.public());
+            let is_flushed = if is_log {
+                let log = open(&path, format, "orders", auditor_key);
+                (0..count).for_each(|number| write(&log, number));
+                log.flush(PATIENCE)
+            } else {
+                let trail = open_trail(&path, auditor_key);
+                (0..count).for_each(|_| append(&trail));
+                trail.flush(PATIENCE)
+            };
+            assert!(is_flushed);
+        };
+        go_on(true, 0);
+        let text = prove(&path).to_string();
+        assert!(text.contains("nothing is sealed: no checkpoint was made yet") && text.contains("intact"), "{text}");
+        let stranger = AuditorPrivateKey::generate().unwrap();
+        let auditor_keys = &[stranger];
+        let report = verify_with(&[&path], &Options { auditor_keys, ..Options::default() }).unwrap();
+        assert!(report.to_string().contains("no auditor's key that was given opens a seal"), "{report}");
+
+        go_on(true, 1);
+        assert!(!prove(&path).to_string().contains("are not sealed"), "{}", prove(&path));
+        go_on(false, 2200);
+        let report = prove(&path);
+        assert!(report.is_intact(), "{report}");
+        let stream = &report.streams[0];
+        assert_eq!(stream.unsealed_records, Some(2200), "{report}");
+        assert!(report.to_string().contains("; 2200 records over "), "{report}");
+
+        let all = lines(&path);
+        let mut forged = all.clone();
+        postpone(&mut forged);
+        fs::write(&path, forged.concat()).unwrap();
+        assert_eq!(kinds(&check(&[&path])), [], "the forger computed the hashes anew");
+        assert_eq!(kinds(&prove(&path)), [Kind::Unsealed], "{}", prove(&path));
+        fs::write(&path, all.concat()).unwrap();
+        go_on(false, 400);
+        assert_eq!(kinds(&prove(&path)), [Kind::Unsealed], "{}", prove(&path));
     }
 }

@@ -44,6 +44,12 @@ pub struct Stream {
     pub checkpoints: u64,
     /// Up to this record the auditor's key proves the chain.
     pub sealed_to: Option<u64>,
+    /// So many records stand behind that, if the auditor's key opens a seal,
+    pub unsealed_records: Option<u64>,
+    /// and so long it took from the earliest to the latest of them.
+    pub unsealed_seconds: Option<u64>,
+    #[serde(skip)]
+    pub(super) was_given_keys: bool,
     /// The name of the first seal, for which only the auditor's own note vouches.
     pub first_seal: Option<String>,
     /// Up to this record an anchor proves the chain.
@@ -136,10 +142,17 @@ impl fmt::Display for Stream {
             (Some(to), Some(first)) => {
                 write!(f, "\n  sealed up to {to}, from the seal {first} on, which is the first in these files")?;
             }
+            (None, Some(_)) if self.unsealed_records.is_some() => {
+                write!(f, "\n  nothing is sealed: no checkpoint was made yet, or none fits")?;
+            }
+            (None, Some(_)) if self.was_given_keys => write!(f, "\n  no auditor's key that was given opens a seal")?,
             (None, Some(_)) => {
                 write!(f, "\n  seals are not verified: that takes the auditor's private key (--auditor-key)")?
             }
             _ => {}
+        }
+        if let (Some(records @ 1..), Some(seconds)) = (self.unsealed_records, self.unsealed_seconds) {
+            write!(f, "; {records} records over {seconds} s are not sealed")?;
         }
         match self.anchored_to {
             Some(to) if to == *last_serial => write!(f, "\n  complete: an anchor proves the last record, {to}"),

@@ -12,8 +12,11 @@ use super::seal::{self, Claim, Opened, SealKey};
 use super::sequence::Seen;
 use super::verify::Options;
 
-/// A writer makes a checkpoint long before.
-const MAX_UNSEALED: u64 = 10_000;
+/// No writer leaves more behind its last checkpoint, also when it is killed: 1000 that are not due yet, and then two writes of
+/// 128 KiB, in which the shortest rows have 200 bytes, of which the second would have been sealed.
+const MAX_UNSEALED: u64 = 2_500;
+/// So far apart, in seconds, may they have been written: a checkpoint is due after 30 s, and a write may take its time.
+const MAX_PERIOD: u64 = 120;
 /// No seal makes so many checkpoints between two that are seen.
 const MAX_SKIPPED: u64 = 1 << 17;
 
@@ -27,7 +30,7 @@ const UNKNOWN: &str = "the checkpoint is of a seal that begins nowhere in these 
 const UNOPENED: &str = "the sealed key is not what the auditor's key opens: the record was changed";
 const UNSEALED: &str = "the chain has no seal: it was written without, or written anew";
 const UNFINISHED: &str =
-    "the last checkpoint is too far back: sealing was ended, or what follows was put in the place of other records";
+    "more than any writer leaves; sealing was ended, or what follows was put in the place of other records";
 
 /// What a record says of seals.
 pub(super) enum Event {
@@ -85,8 +88,12 @@ pub(super) struct Seals {
     pub checkpoints: u64,
     /// Serial up to which the last checkpoint that fits seals the chain.
     pub sealed_to: Option<u64>,
+    /// So many records stand behind it, or behind a seal that can be opened and has none yet, and over so many seconds.
+    pub unsealed: Option<(u64, u64)>,
     /// Where the last checkpoint was that fits.
     last: Option<Seen>,
+    /// When the earliest and the latest record behind it were written, in seconds since 1970.
+    written: Option<(i64, i64)>,
     /// The finding that checkpoints do not fit, while they do not.
     misfit: Option<Option<usize>>,
     gaps: Vec<Gap>,
@@ -121,6 +128,14 @@ impl Seals {
                 self.check(name, (index, proof), seen, begins, options, findings);
             }
             Event::Malformed => findings.add(Kind::Rewritten, seen.place, Some(seen.serial), UNOPENED),
+        }
+    }
+
+    /// Takes the time of a record, before what it says.
+    pub fn take_time(&mut self, time: Option<i64>) {
+        if let Some(time) = time {
+            let (earliest, latest) = self.written.unwrap_or((time, time));
+            self.written = Some((earliest.min(time), latest.max(time)));
         }
     }
 
@@ -199,7 +214,7 @@ impl Seals {
             findings.add(Kind::Unsealed, begins.place, Some(begins.serial), UNVOUCHED);
         }
         self.known.values_mut().for_each(|other| other.is_vouched_for = true);
-        (self.last, self.sealed_to) = (Some(*seen), Some(seen.serial - 1));
+        (self.last, self.sealed_to, self.written) = (Some(*seen), Some(seen.serial - 1), None);
     }
 
     /// What is wrong lies between the last checkpoint that fits and this one; those that follow hang on the same.
@@ -216,7 +231,7 @@ impl Seals {
 
     /// There is no more. `aside` are the checkpoints that stand in the files but not in their places.
     pub fn finish<'a>(
-        &self,
+        &mut self,
         aside: impl Iterator<Item = &'a Event> + Clone,
         last: &Seen,
         options: &Options<'_>,
@@ -240,10 +255,16 @@ impl Seals {
         }
         if self.known.is_empty() {
             findings.add(Kind::Unsealed, last.place, Some(last.serial), UNSEALED);
-        } else if let Some(to) = self.sealed_to
-            && last.serial - to.min(last.serial) > MAX_UNSEALED
-        {
-            findings.add_span(Kind::Unsealed, last.place.before(), last.place, (to + 1, last.serial), UNFINISHED);
+        }
+        let with_key = self.known.values().filter(|known| known.key.is_some()).map(|known| known.begins.serial).min();
+        let Some(sealed) = self.last.map(|last| last.serial).or(with_key) else { return };
+        let (earliest, latest) = self.written.unwrap_or_default();
+        let (records, seconds) = (last.serial.saturating_sub(sealed), latest.abs_diff(earliest));
+        self.unsealed = Some((records, seconds));
+        // Collectors may have been away for long, and got much at once.
+        if records > MAX_UNSEALED || seconds > MAX_PERIOD && !options.is_collected {
+            let why = format!("{records} records over {seconds} s are not sealed: {UNFINISHED}");
+            findings.add_span(Kind::Unsealed, last.place.before(), last.place, (sealed + 1, last.serial), &why);
         }
     }
 }

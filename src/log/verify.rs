@@ -233,6 +233,9 @@ impl<'a> Verifier<'a> {
         if let Some(event) = event.and_then(|event| Event::of(record, event)) {
             chain.aside.insert(hash, event);
         }
+        if self.options.has_keys() {
+            chain.seals.take_time(own::time_of(record));
+        }
         chain.follow_seals(self.options, &mut self.findings);
     }
 
@@ -292,7 +295,7 @@ impl<'a> Verifier<'a> {
         }
         sequence::flush(&mut self.suspects, &mut self.findings);
         let strangers = if self.options.is_collected { Vec::new() } else { self.find_strangers() };
-        for (_, chain) in self.chains.iter().filter(|(stream, _)| !strangers.contains(stream)) {
+        for (_, chain) in self.chains.iter_mut().filter(|(stream, _)| !strangers.contains(stream)) {
             let (aside, last) = (chain.aside.values(), &chain.sequence.last);
             chain.seals.finish(aside, last, self.options, &mut self.findings);
         }
@@ -312,6 +315,9 @@ impl<'a> Verifier<'a> {
                 has_beginning: first.previous == Hash::NONE,
                 checkpoints: chain.seals.checkpoints,
                 sealed_to: chain.seals.sealed_to,
+                unsealed_records: chain.seals.unsealed.map(|(records, _)| records),
+                unsealed_seconds: chain.seals.unsealed.map(|(_, seconds)| seconds),
+                was_given_keys: self.options.has_keys(),
                 first_seal: chain.seals.first.map(|name| format!("{name:016x}")),
                 anchored_to,
             });

@@ -68,7 +68,9 @@ class ALog(unittest.TestCase):
         self.assertEqual(report.records, len(self.lines))
         (chain,) = report.streams
         self.assertEqual((chain.of, chain.has_beginning, chain.sealed_to), ("log", True, chain.last_serial - 1))
-        self.assertIsNone(keystead.verify_log(str(self.log)).streams[0].sealed_to)
+        self.assertEqual((chain.unsealed_records, chain.unsealed_seconds), (0, 0))
+        unproven = keystead.verify_log(str(self.log)).streams[0]
+        self.assertEqual((unproven.sealed_to, unproven.unsealed_records), (None, None))
         told = json.loads(tool("--json", "log", "verify", "--auditor-key", self.key, self.log))
         self.assertEqual((told["intact"], told["streams"][0]["last_hash"]), (True, chain.last_hash))
         audit = keystead.verify_log(key_servers().folder / "audit.csv")

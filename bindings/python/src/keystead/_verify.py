@@ -47,6 +47,10 @@ class LogChain:
     checkpoints: int
     sealed_to: int | None
     """Up to this record the auditor's key proves the chain."""
+    unsealed_records: int | None
+    """So many stand behind that, if the auditor's key opens a seal,"""
+    unsealed_seconds: int | None
+    """and so long it took from the earliest to the latest of them."""
     first_seal: str | None
     anchored_to: int | None
     """Up to this record an anchor proves the chain."""
