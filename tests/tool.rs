@@ -223,6 +223,9 @@ fn a_key_lives_its_life() {
     succeed(config, &["key", "create", "orders"], b"");
     let message = succeed(config, &["encrypt", "--key", "orders"], b"old");
     assert_eq!(succeed(config, &["key", "rotate", "orders"], b""), b"orders/2 encrypts from now on\n");
+    assert!(fail(Some(config), &["encrypt", "--key", "orders/1"], b"new").contains("is not the newest version"));
+    let new = succeed(config, &["encrypt", "--key", "orders/2"], b"new");
+    assert_eq!(succeed(config, &["decrypt", "--key", "orders"], &new), b"new");
     let destroy = ["key", "destroy", "orders/1", "--unreadable-for-ever"];
     assert!(fail(Some(config), &destroy, b"").contains("revoke it first"));
     succeed(config, &["key", "revoke", "orders/1", "--reason", "superseded"], b"");

@@ -15,7 +15,7 @@ use crate::{show, spaces, streams};
 
 #[derive(Args)]
 pub struct Encrypt {
-    /// The key's name; it must exist
+    /// The key's name, or NAME/VERSION while that is its newest; it must exist
     #[arg(long, value_name = "NAME", required_unless_present = "space", conflicts_with = "space")]
     key: Option<String>,
     /// Use the key of the data space whose protected key is in this file
