@@ -5,6 +5,7 @@ mod keyservers;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use keyservers::{KeyServers, Kind, pinned_version};
@@ -271,7 +272,7 @@ fn what_was_protected_as_one_space_is_not_unlocked_as_another_also_by_who_knows_
 
 #[test]
 fn a_file_that_is_there_is_finished_or_left_alone() {
-    let servers = KeyServers::start(1);
+    let mut servers = KeyServers::start(1);
     let Some((version, _)) = rungs().first().copied() else { return };
     let client = speaking(&servers, version);
     client.create_kek("master").unwrap();
@@ -303,8 +304,9 @@ fn a_file_that_is_there_is_finished_or_left_alone() {
     let error = client.create_space("orders", "nobody", &place(&servers, "new.dek"), Original::Destroy).err().unwrap();
     assert!(error.code() == Code::KeyNotFound && error.message().contains("--kek nobody"), "{error}");
     let nowhere = place(&servers, "no/such/folder/orders.dek");
+    let creates = servers.count("primary", "Create");
     let error = client.create_space("orders", "master", &nowhere, Original::Destroy).err().unwrap();
-    assert_eq!(error.code(), Code::System);
+    assert_eq!((error.code(), servers.count("primary", "Create")), (Code::System, creates), "nothing was made");
     let error = client.create_space("a b", "master", &place(&servers, "new.dek"), Original::Destroy).err().unwrap();
     assert_eq!(error.code(), Code::InvalidArgument);
 }
@@ -389,4 +391,26 @@ fn a_space_is_created_and_unlocked_while_servers_come_and_go() {
     servers.kill("secondary");
     let unlocked = client.unlock_space(&std::fs::read(&file).unwrap(), "orders").unwrap();
     assert_eq!(decrypt(&unlocked, &encrypt(&key, b"value").unwrap()).unwrap(), b"value");
+}
+
+#[test]
+fn the_copy_that_a_creation_left_on_the_key_server_is_destroyed_when_somebody_says_so() {
+    let servers = KeyServers::start(1);
+    let Some((version, _)) = rungs().first().copied() else { return };
+    let client = speaking(&servers, version);
+    client.create_kek("master").unwrap();
+    let file = place(&servers, "orders.dek");
+    let (key, _) = client.create_space("orders", "master", &file, Original::Keep).unwrap();
+    let message = encrypt(&key, b"value").unwrap();
+    assert_eq!(objects(&client, "space:orders"), ["1 pre-active"]);
+    let tool = |words: &[&str]| {
+        let config = servers.dir.join(format!("kmip-{version}.conf"));
+        Command::new(env!("CARGO_BIN_EXE_keystead")).arg("--config").arg(config).args(words).output().unwrap()
+    };
+    assert_eq!(tool(&["space", "discard", "orders/1"]).status.code(), Some(2), "it has to be said twice");
+    assert!(tool(&["space", "discard", "--unreadable-for-ever", "orders/1"]).status.success());
+    assert!(objects(&client, "space:orders").iter().all(|object| object.ends_with("destroyed")));
+    let unlocked = client.unlock_space(&std::fs::read(&file).unwrap(), "orders").unwrap();
+    assert_eq!(decrypt(&unlocked, &message).unwrap(), b"value");
+    assert_eq!(client.discard_original("others", 1).unwrap_err().code(), Code::KeyNotFound);
 }

@@ -173,6 +173,9 @@ fn a_creation_killed_at_any_step_leaves_no_file_or_one_that_unlocks_and_is_finis
         let mut message = vec![0; key.encrypted_size(5).unwrap()];
         key.encrypt(b"value", b"", &mut message).unwrap();
         unlock(&client, &file, &space).decrypt(&message, b"", &mut [0; 5]).unwrap();
+        let entries = servers.dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = entries.filter(|name| name.ends_with(".partial")).collect();
+        assert!(left.is_empty(), "step {step}: what the killed one left is gone: {left:?}");
         if was_there {
             assert_eq!(originals(&client, &space), 0, "step {step}: the key server still has the key");
         }

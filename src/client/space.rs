@@ -84,7 +84,7 @@ impl Client {
     /// Creates data space `name`: the key manager makes its key and encrypts it under the newest version of `kek`, and
     /// the result, the protected DEK, is written to `file`, which must not be there yet. Blocks.
     ///
-    /// A crash leaves the whole file or none. Where it is there already, with the same names in it, the space is unlocked,
+    /// A crash leaves the whole file or none, and of several who create it at the same time all get the same key. Where it is there already, with the same names in it, the space is unlocked,
     /// and what an earlier call left undone is done. The key is that of [`Client::unlock_space`].
     ///
     /// Errors: `InvalidArgument`, `WrongKey` for the file of another space, `NotAuthentic`, `KeyNotFound` without such a KEK,
@@ -92,6 +92,14 @@ impl Client {
     /// `Forked`.
     pub fn create_space(&self, name: &str, kek: &str, file: &Path, original: Original) -> Result<(Key, Creation)> {
         self.logged()?.keys.create_space(name, kek, file, original)
+    }
+
+    /// Destroys the key servers' own copy of the key of data space `name`, which [`Original::Keep`] or a creation that was
+    /// interrupted has left. What is protected in a file goes on. Blocks.
+    ///
+    /// Errors: `InvalidArgument`, `KeyNotFound`, `KeyState`, 3xx, 4xx, `Closed`, `Forked`.
+    pub fn discard_original(&self, name: &str, version: u32) -> Result<()> {
+        self.logged()?.keys.discard_original(name, version)
     }
 
     /// Unlocks the data space whose protected DEK this is: has the key manager decrypt it. Blocks.

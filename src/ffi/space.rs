@@ -35,8 +35,9 @@ pub unsafe extern "C" fn keystead_client_create_kek(
 /// is not 0.
 ///
 /// The file must not be there yet. If it is, with the same two names in it, the space is unlocked, and what an earlier call
-/// left undone is done: so the call may be repeated. Blocks on the network until the deadline of the configuration, and
-/// on files.
+/// left undone is done: so the call may be repeated, and several threads and processes may make it at the same time: all get
+/// the same key. When it fails before the file is there, the key that was made is destroyed. Blocks on the network until the
+/// deadline of the configuration, and on files.
 ///
 /// On success *out_key is the space's key, as from keystead_client_unlock_space(), else NULL.
 ///
@@ -100,9 +101,10 @@ pub unsafe extern "C" fn keystead_client_unlock_space(
 /// Has the protected DEK in the file at file_path encrypted under the newest version of the KEK called kek, which may be
 /// another KEK than before. The space's key and its data stay the same, and keys that were unlocked go on. The file is
 /// replaced only by what was unlocked once; a crash leaves the old or the new one. Where it is under that version already,
-/// nothing is done. Blocks on the network until the deadline of the configuration, and on files.
+/// nothing is done. Whoever rewraps the same file at the same time is waited for. Blocks on the network until the deadline of
+/// the configuration, and on files.
 ///
-/// Returns what keystead_client_unlock_space() returns.
+/// Returns what keystead_client_unlock_space() returns; DEADLINE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_rewrap_space(
     client: *const keystead_client,

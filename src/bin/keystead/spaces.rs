@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use keystead::client::{Creation, Key, Original, Rewrapped};
+use keystead::envelope::KeyId;
 use keystead::envelope::protected::MAX_SIZE;
 use keystead::{Client, Code, Error, Result};
 
@@ -36,6 +37,15 @@ pub enum Command {
         /// The protected key
         file: PathBuf,
     },
+    /// Destroy the key server's own copy of the key of a data space, which an interrupted creation or --keep-original left
+    Discard {
+        /// The space and the version of its key, as `keystead key list` shows them after `space:`
+        #[arg(value_name = "SPACE/VERSION")]
+        id: String,
+        /// Say that nothing is left that this copy alone can read
+        #[arg(long, required = true)]
+        unreadable_for_ever: bool,
+    },
 }
 
 pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
@@ -47,6 +57,14 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
             created(&key, creation == Creation::Created, &file, json)
         }
         Command::Rewrap { kek, file } => rewrapped(&client.rewrap_space(&kek, &file)?, json),
+        Command::Discard { id, unreadable_for_ever: _ } => {
+            let id = KeyId::parse(&id)?;
+            client.discard_original(&id.name, id.version)?;
+            if json {
+                return show::json(&serde_json::json!({ "key": format!("space:{id}"), "done": "destroyed" }));
+            }
+            show::text(&format!("the key server's own copy of space:{id} is destroyed\n"))
+        }
     }
 }
 

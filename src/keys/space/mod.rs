@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod creation;
 pub(super) mod kek;
 mod need;
 mod open;
@@ -17,32 +18,19 @@ use std::path::Path;
 
 use subtle::ConstantTimeEq;
 
+pub use creation::Original;
 pub use kek::Kek;
 pub(super) use open::Spaces;
 
-use super::create::Creation;
+use super::Keys;
 use super::handle::Key;
-use super::prohibited::looks_made_by_hand;
-use super::{Keys, check_name, subject};
-use crate::cluster::Unserved;
-use crate::config::Policy;
 use crate::envelope::protected::{self, DEK_SIZE, Protected, Rung};
 use crate::envelope::{KeyId, Pattern};
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Deadline, Destroy, Get, State};
+use crate::kmip::{Deadline, State};
 use crate::log::{Severity, catalogue};
 use crate::memory::slot::Slot;
-use kek::object_name;
-use store::Draft;
-
-/// What becomes of the key manager's own copy of a DEK once the protected DEK is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Original {
-    /// It is destroyed: then whoever has the KEK destroyed has the space destroyed.
-    Destroy,
-    /// It is kept as it was made: a second way to the data, for whoever may fetch it.
-    Keep,
-}
+use store::{Draft, Held};
 
 /// What a rewrapping came to.
 #[derive(Clone, Debug)]
@@ -55,48 +43,7 @@ pub struct Rewrapped {
     pub is_changed: bool,
 }
 
-/// The DEK in the key manager, before it is protected.
-struct Dek {
-    id: KeyId,
-    identifier: String,
-    server: usize,
-}
-
 impl Keys {
-    /// Creates a data space whose protected DEK is in a file, or unlocks the one that is there. Blocks.
-    ///
-    /// What an earlier call left undone is done now.
-    pub fn create_space(&self, name: &str, kek: &str, file: &Path, original: Original) -> Result<(Key, Creation)> {
-        check_name(name)?;
-        let deadline = self.cluster.deadline();
-        if store::exists(file) {
-            return Ok((self.finish_creation(name, kek, file, original, deadline)?, Creation::Existed));
-        }
-        // Before anything is made.
-        let ready = self.find_kek(kek, deadline)?;
-        self.check_rung(&ready, deadline)?;
-
-        let dek = self.request_dek(name, deadline)?;
-        self.tell_space(catalogue::SPACE_KEK_REQUESTED, &dek.id, &[("kek", kek.into())]);
-        let kek = self.find_kek(kek, deadline)?;
-        let material = self.retrieve(&dek, deadline)?;
-        let protected = self.protect_dek(&material, &dek.id, &kek, deadline)?;
-        self.tell_protected(&protected);
-        let draft = Draft::of_new(file, &protected.encode())?;
-        // Before it is proven, as a KEK that is revoked after that would be the end of it.
-        self.note_kek(&protected.header, file, deadline)?;
-        let proven = self.prove(&draft, &protected, &material, &kek, deadline);
-        let stored = proven.and_then(|unlocked| draft.publish().map(|()| unlocked));
-        let unlocked = stored.inspect_err(|_| self.forget_unstored(&protected.header, file))?;
-        self.tell_file(catalogue::SPACE_STORED, &dek.id, file);
-        drop(material);
-        self.tell_space(catalogue::SPACE_DEK_ERASED, &dek.id, &[]);
-        if original == Original::Destroy {
-            self.destroy_original(&dek, file, deadline)?;
-        }
-        Ok((self.opened(&protected, &kek, unlocked), Creation::Created))
-    }
-
     /// Unlocks a data space: has the key manager decrypt its protected DEK. Blocks.
     ///
     /// `expect` is the space's name, the beginning of one and `*`, or `*`; it is compared before anything is asked.
@@ -112,7 +59,9 @@ impl Keys {
     /// Has the protected DEK in a file encrypted under the newest version of a KEK. The data stays as it is. Blocks.
     pub fn rewrap_space(&self, kek: &str, file: &Path) -> Result<Rewrapped> {
         let deadline = self.cluster.deadline();
-        let old = Protected::parse(&store::read(file)?)?;
+        // Until it is known which KEKs are needed: of two at work on one file, each would forget the other's.
+        let held = Held::lock(file, deadline)?;
+        let old = Protected::parse(&held.read()?)?;
         let newest = self.find_kek(kek, deadline)?;
         let space = old.header.space.clone();
         let (from, to) = (old.header.kek.clone(), newest.id.clone());
@@ -129,8 +78,9 @@ impl Keys {
         self.tell_space(catalogue::SPACE_KEK_REQUESTED, &space, &[("kek", to.to_string().into())]);
         let protected = self.protect_dek(&material, &space, &newest, deadline)?;
         self.tell_protected(&protected);
-        let draft = Draft::of_existing(file, &protected.encode())?;
-        // As in a creation. If it fails the KEK stays noted, which another process may have had done for the same file.
+        let mut draft = Draft::of_existing(&held)?;
+        draft.write(&protected.encode())?;
+        // As in a creation. If it fails the KEK stays noted, until the file is rewrapped.
         self.note_kek(&protected.header, file, deadline)?;
         self.prove(&draft, &protected, &material, &newest, deadline)?;
         draft.replace()?;
@@ -141,73 +91,6 @@ impl Keys {
         let fields = [("from", from.to_string().into()), ("to", to.to_string().into())];
         self.tell_space(catalogue::SPACE_REWRAPPED, &space, &fields);
         Ok(Rewrapped { space, from, to, is_changed: true })
-    }
-
-    /// Unlocks the space in the file, and destroys the original that an interrupted creation may have left.
-    fn finish_creation(
-        &self,
-        name: &str,
-        kek: &str,
-        file: &Path,
-        original: Original,
-        deadline: Deadline,
-    ) -> Result<Key> {
-        let protected = Protected::parse(&store::read(file)?)?;
-        check_space(&protected, |space| space == name)?;
-        if protected.header.kek.name != kek {
-            let message = format!(
-                "{} is there already, under key encryption key {}; rewrap it to have it under {kek:?}",
-                file.display(),
-                protected.header.kek
-            );
-            return Err(Error::new(Code::InvalidArgument, message).in_file(file));
-        }
-        let (kek, material) = self.unlock_dek(&protected, deadline)?;
-        self.ledger.note_made(&protected.header.space);
-        self.note_kek(&protected.header, file, deadline)?;
-        let left = match self.find_version(&protected.header.space, deadline) {
-            Ok(found) => Some(found).filter(|found| found.state == State::PreActive),
-            Err(error) if error.code() == Code::KeyNotFound && error.attempts().is_empty() => None,
-            Err(error) => return Err(error),
-        };
-        if let Some(found) = left.filter(|_| original == Original::Destroy) {
-            let dek = Dek { id: found.id, identifier: found.identifier, server: found.server };
-            // Another space of that name may have been begun elsewhere.
-            if bool::from(self.get_dek(&dek, deadline)?.ct_eq(&*material)) {
-                self.destroy_original(&dek, file, deadline)?;
-            }
-        }
-        Ok(self.opened(&protected, &kek, material))
-    }
-
-    fn request_dek(&self, name: &str, deadline: Deadline) -> Result<Dek> {
-        let (id, identifier, server) = self.make_unshared(&object_name("space", name), deadline)?;
-        let dek = Dek { id, identifier, server };
-        self.ledger.note_made(&dek.id);
-        self.tell_space(catalogue::SPACE_DEK_REQUESTED, &dek.id, &[("identifier", dek.identifier.as_str().into())]);
-        Ok(dek)
-    }
-
-    fn retrieve(&self, dek: &Dek, deadline: Deadline) -> Result<Slot<[u8; DEK_SIZE]>> {
-        let material = self.get_dek(dek, deadline)?;
-        if looks_made_by_hand(&material) && self.policy == Policy::Strict {
-            let message = format!(
-                "the bytes that the key server gave as {} are printable or repeat themselves, so they were not made by a \
-                 random generator; nothing was protected",
-                dek.id
-            );
-            return Err(Error::new(Code::KeyWeak, message));
-        }
-        self.tell_space(catalogue::SPACE_DEK_RETRIEVED, &dek.id, &[]);
-        Ok(material)
-    }
-
-    fn get_dek(&self, dek: &Dek, deadline: Deadline) -> Result<Slot<[u8; DEK_SIZE]>> {
-        let get = Get { id: &dek.identifier };
-        self.room.with(|| {
-            let answered = self.cluster.call(&get, subject(&dek.id), Some(dek.server), deadline);
-            answered.map(|answered| answered.answer.material).map_err(|Unserved { error, .. }| error)
-        })
     }
 
     /// Finds the KEK of a protected DEK and has it decrypted.
@@ -246,18 +129,6 @@ impl Keys {
             _ => return Err(not_proven(written)),
         };
         if bool::from(unlocked.ct_eq(material)) { Ok(unlocked) } else { Err(not_proven(written)) }
-    }
-
-    fn destroy_original(&self, dek: &Dek, file: &Path, deadline: Deadline) -> Result<()> {
-        let destroy = Destroy { id: &dek.identifier };
-        match self.cluster.call(&destroy, subject(&dek.id), Some(dek.server), deadline) {
-            Ok(_) => {}
-            // Somebody else who was finishing the same creation.
-            Err(unserved) if unserved.error.code() == Code::KeyNotFound => {}
-            Err(unserved) => return Err(not_destroyed(&dek.id, file, &unserved.error)),
-        }
-        self.tell_space(catalogue::SPACE_DEK_DESTROYED, &dek.id, &[("identifier", dek.identifier.as_str().into())]);
-        Ok(())
     }
 
     fn tell_protected(&self, protected: &Protected) {
@@ -322,14 +193,4 @@ fn not_proven(written: &Protected) -> Error {
         written.header.space, written.header.kek
     );
     Error::new(Code::AnswerUnexpected, message)
-}
-
-fn not_destroyed(id: &KeyId, file: &Path, cause: &Error) -> Error {
-    let message = format!(
-        "the data space is created and {} is complete, but the key server still has its own copy of the key, {id}: {}; \
-         repeat the call to have it destroyed",
-        file.display(),
-        cause.message()
-    );
-    Error::new(cause.code(), message).after(cause.attempts().to_vec())
 }

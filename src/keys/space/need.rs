@@ -84,7 +84,9 @@ impl Keys {
     }
 
     /// Forgets the KEK of a protected DEK whose creation failed, where it is certain that the file does not hold it.
-    pub(super) fn forget_unstored(&self, header: &Header, file: &Path) {
+    pub(super) fn forget_unstored(&self, header: &Header, file: &Path, deadline: Deadline) {
+        // Another process may be storing the same space: it notes the KEK once more when it has, and so not in between.
+        let Ok(_nobody_notes_a_need) = self.ledger.hold(deadline) else { return };
         let is_absent = match file.symlink_metadata() {
             Err(error) => error.kind() == ErrorKind::NotFound,
             Ok(_) => {
@@ -176,7 +178,7 @@ fn described(header: &Header, file: &Path) -> String {
 }
 
 /// Where a file lies or will lie, whatever links lead there.
-fn place(file: &Path) -> PathBuf {
+pub(super) fn place(file: &Path) -> PathBuf {
     let in_folder = || {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         folder.canonicalize().map(|folder| folder.join(file.file_name().unwrap_or_default()))

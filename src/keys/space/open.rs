@@ -5,11 +5,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::Kek;
+use super::creation::Wanted;
 use super::kek::kek_object;
 use crate::envelope::KeyId;
 use crate::envelope::protected::{DEK_SIZE, Protected};
 use crate::error::Code;
 use crate::keys::Keys;
+use crate::keys::create::Creation;
+use crate::keys::flight::Flights;
 use crate::keys::handle::{End, Handle, Key};
 use crate::keys::lookup::Found;
 use crate::keys::uses::Uses;
@@ -19,9 +22,12 @@ use crate::kmip::State;
 use crate::log::{Severity, catalogue};
 use crate::memory::slot::Slot;
 
-/// The unlocked spaces of a client.
+/// The spaces of a client that are unlocked, and those that are being created.
 #[derive(Default)]
-pub(in crate::keys) struct Spaces(Mutex<Contents>);
+pub(in crate::keys) struct Spaces {
+    unlocked: Mutex<Contents>,
+    pub(super) creations: Flights<Wanted, (Key, Creation)>,
+}
 
 #[derive(Default)]
 struct Contents {
@@ -40,7 +46,7 @@ struct Open {
 
 impl Spaces {
     fn lock(&self) -> MutexGuard<'_, Contents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unlocked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps the key in sight, or ends it if the client is closed by now.

@@ -255,7 +255,8 @@ class Client(Handle):
         destroyed, unless `keep_original` is set.
 
         The file must not be there yet. If it is, with the same names in it, the space is unlocked, and what an earlier
-        call left undone is done: so the call may be repeated.
+        call left undone is done: so the call may be repeated, and several threads and processes may make it at the same
+        time: all get the same key. When it fails before the file is there, the key that was made is destroyed.
         """
         handle, error = c_void_p(), c_void_p()
         status = library().client_create_space(
@@ -289,7 +290,7 @@ class Client(Handle):
 
     def rewrap_space(self, file: str | os.PathLike[str], *, kek: str) -> None:
         """Has the protected DEK in a file encrypted under the newest version of a KEK, which may be another one than
-        before. The space's key and its data stay the same."""
+        before. The space's key and its data stay the same. Whoever rewraps it at the same time is waited for."""
         path, error = path_argument(file, "the protected DEK"), c_void_p()
         check(
             library().client_rewrap_space(self._handle, text_argument(kek, "the KEK's name"), path, byref(error)), error
