@@ -6,6 +6,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 /// The effective user of this process.
@@ -29,6 +30,18 @@ pub fn open_at(folder: &File, name: &OsStr, flags: i32) -> std::io::Result<File>
     }
     // SAFETY: the descriptor was just opened and nobody else owns it.
     Ok(unsafe { File::from_raw_fd(descriptor) })
+}
+
+/// Gives an open file that has no name, as O_TMPFILE makes it, the name `path` (open(2), "O_TMPFILE"). Needs /proc.
+pub fn link_unnamed(file: &File, path: &Path) -> std::io::Result<()> {
+    let source = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let here = libc::AT_FDCWD;
+    // SAFETY: both names end with a zero byte and live for the call.
+    match unsafe { libc::linkat(here, source.as_ptr(), here, path.as_ptr(), libc::AT_SYMLINK_FOLLOW) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// The kind of file system that a file is on: the number that `statfs` tells (linux/magic.h).

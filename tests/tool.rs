@@ -3,8 +3,9 @@
 #[path = "common/keyservers.rs"]
 mod keyservers;
 
-use std::io::Write;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -292,6 +293,63 @@ fn large_input_becomes_a_stream_and_a_broken_one_leaves_no_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(plaintext.starts_with(&output.stdout) && output.stdout.len() < plaintext.len());
     assert!(!std::path::Path::new(decrypted).exists());
+}
+
+#[test]
+fn an_output_that_is_no_file_is_written_to_and_a_link_is_followed() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let message = succeed(config, &["encrypt", "--key", "orders"], b"hello");
+    let [pipe, to_pipe, file, to_file] = ["pipe", "to-pipe", "file", "to-file"].map(|name| servers.dir.join(name));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::write(&file, "what was there before").unwrap();
+    std::os::unix::fs::symlink(&pipe, &to_pipe).unwrap();
+    std::os::unix::fs::symlink(&file, &to_file).unwrap();
+    for place in [&pipe, &to_pipe] {
+        // Open for both, so that nobody waits for another end.
+        let mut reader = std::fs::OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
+        succeed(config, &["decrypt", "-o", place.to_str().unwrap()], &message);
+        assert!(std::fs::metadata(place).unwrap().file_type().is_fifo(), "{place:?} was replaced");
+        let mut told = [0; 5];
+        reader.read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"hello");
+    }
+    succeed(config, &["decrypt", "-o", to_file.to_str().unwrap()], &message);
+    assert_eq!((std::fs::read_link(&to_file).unwrap(), std::fs::read(&file).unwrap()), (file.clone(), b"hello".into()));
+    assert_eq!(succeed(config, &["decrypt", "-o", "/dev/stdout"], &message), b"hello");
+    std::fs::remove_file(&file).unwrap();
+    assert!(fail(Some(config), &["decrypt", "-o", to_file.to_str().unwrap()], &message).contains("link to nothing"));
+}
+
+#[test]
+fn a_command_that_is_killed_leaves_no_plaintext_behind() {
+    let servers = KeyServers::start(1);
+    let config = servers.config.as_path();
+    succeed(config, &["key", "create", "orders"], b"");
+    let stream = succeed(config, &["encrypt", "--key", "orders"], &vec![7; 9 << 20]);
+    let folder = servers.dir.join("restored");
+    std::fs::create_dir(&folder).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+    command.env("KEYSTEAD_CONFIG", config).arg("decrypt").arg("-o").arg(folder.join("backup"));
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    // All but the end, so that it goes on waiting.
+    child.stdin.as_mut().unwrap().write_all(&stream[..stream.len() - 1]).unwrap();
+    let files = PathBuf::from(format!("/proc/{}/fd", child.id()));
+    let has_written = || {
+        let files = std::fs::read_dir(&files).unwrap().filter_map(|file| Some(file.ok()?.path()));
+        let mut written = files.filter(|file| std::fs::read_link(file).is_ok_and(|file| file.starts_with(&folder)));
+        written.any(|file| std::fs::metadata(file).is_ok_and(|file| file.len() > 1 << 20))
+    };
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !has_written() {
+        assert!(Instant::now() < deadline, "nothing was decrypted");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -64,33 +64,53 @@ impl Input {
 }
 
 /// A file, or standard output, written piece by piece. A file appears when all of it was written, or not at all,
-/// readable by its owner only.
+/// readable by its owner only. What is there and is no file (a pipe, a device) is written to as it is.
 pub struct Output {
     sink: Box<dyn Write>,
     name: String,
-    /// Where the file is while it is written, and where it belongs.
-    places: Option<(PathBuf, PathBuf)>,
-    file: Option<File>,
+    draft: Option<Draft>,
+}
+
+/// A file while it is written. Dropping it removes it.
+struct Draft {
+    file: File,
+    /// Where it is meanwhile. `None` where it has no name, and so is gone even if we are killed.
+    partial: Option<PathBuf>,
+    /// Where it belongs.
+    place: PathBuf,
 }
 
 impl Output {
     pub fn create(path: Option<&Path>) -> Result<Output> {
         let Some(path) = path else {
             let sink = Box::new(std::io::stdout().lock());
-            return Ok(Output { sink, name: "standard output".into(), places: None, file: None });
+            return Ok(Output { sink, name: "standard output".into(), draft: None });
         };
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(format!(".{}.partial", std::process::id()));
-        Output::create_beside(PathBuf::from(partial), path)
+        let name = path.display().to_string();
+        let failed = |error: std::io::Error| fault("write", &name, &error);
+        match std::fs::metadata(path) {
+            Ok(metadata) if !metadata.is_file() => {
+                let sink = Box::new(OpenOptions::new().write(true).open(path).map_err(failed)?);
+                Ok(Output { sink, name, draft: None })
+            }
+            // Where it really lies: a link stays, and names what is written.
+            Ok(_) => Output::of(path.canonicalize().and_then(|place| Draft::unnamed(&place)), name),
+            Err(_) if path.is_symlink() => {
+                Err(Error::new(Code::System, format!("could not write {name}: it is a link to nothing; remove it")))
+            }
+            Err(_) => Output::of(Draft::unnamed(path), name),
+        }
     }
 
     /// A file that is `partial` while it is written, and then takes the place of `path`.
     pub fn create_beside(partial: PathBuf, path: &Path) -> Result<Output> {
-        let name = path.display().to_string();
-        let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial);
-        let file = created.and_then(|file| file.try_clone().map(|clone| (file, clone)));
-        let (file, sink) = file.map_err(|error| fault("write", &name, &error))?;
-        Ok(Output { sink: Box::new(sink), name, places: Some((partial, path.to_owned())), file: Some(file) })
+        Output::of(Draft::named(partial, path), path.display().to_string())
+    }
+
+    fn of(draft: std::io::Result<Draft>, name: String) -> Result<Output> {
+        let draft = draft.and_then(|draft| draft.file.try_clone().map(|file| (draft, file)));
+        let (draft, sink) = draft.map_err(|error| fault("write", &name, &error))?;
+        Ok(Output { sink: Box::new(sink), name, draft: Some(draft) })
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -105,57 +125,95 @@ impl Output {
     /// As [`Output::commit`], with the mode and, as far as we may, the owner of the file that it replaces. When it
     /// returns, the file is on the disk.
     pub fn commit_as(mut self, replaced: &Metadata) -> Result<()> {
-        let name = self.name.clone();
         let mut commit = || {
-            let (file, folder) = match (&self.file, &self.places) {
-                (Some(file), Some((_, place))) => (file, place.parent().map(Path::to_owned)),
-                _ => return self.try_commit(),
-            };
+            let Some(Draft { file, place, .. }) = &self.draft else { return self.try_commit() };
+            let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).map(Path::to_owned);
             let _ = std::os::unix::fs::fchown(file, Some(replaced.uid()), Some(replaced.gid()));
             file.set_permissions(replaced.permissions())?;
             self.try_commit()?;
-            let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
-            File::open(folder)?.sync_all()
+            File::open(folder.unwrap_or(PathBuf::from(".")))?.sync_all()
         };
-        commit().map_err(|error| fault("write", &name, &error))
+        commit().map_err(|error| fault("write", &self.name, &error))
     }
 
     /// As [`Output::commit`], but does not take the place of a file that is there. Whether it was not.
     pub fn commit_new(mut self) -> Result<bool> {
-        let name = self.name.clone();
-        let mut commit = || -> std::io::Result<()> {
+        let mut commit = || {
             self.sink.flush()?;
-            if let (Some(file), Some((partial, place))) = (&self.file, &self.places) {
-                file.sync_all()?;
-                // Dropping it removes the other name.
-                std::fs::hard_link(partial, place)?;
-            }
-            Ok(())
+            // Dropping the draft removes the other name.
+            self.draft.as_ref().map_or(Ok(()), |draft| draft.link())
         };
         match commit() {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(fault("write", &name, &error)),
+            Err(error) => Err(fault("write", &self.name, &error)),
         }
     }
 
     fn try_commit(&mut self) -> std::io::Result<()> {
         self.sink.flush()?;
-        if let (Some(file), Some((partial, place))) = (&self.file, &self.places) {
-            file.sync_all()?;
-            std::fs::rename(partial, place)?;
-            self.places = None;
-        }
-        Ok(())
+        self.draft.as_mut().map_or(Ok(()), Draft::replace)
     }
 }
 
-impl Drop for Output {
+impl Draft {
+    fn named(partial: PathBuf, place: &Path) -> std::io::Result<Draft> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+        Ok(Draft { file, partial: Some(partial), place: place.to_owned() })
+    }
+
+    /// One without a name, where the file system has such files.
+    fn unnamed(place: &Path) -> std::io::Result<Draft> {
+        let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let opened = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(folder);
+        match opened {
+            // It gets its name by way of /proc.
+            Ok(file) if Path::new("/proc/self/fd").is_dir() => {
+                Ok(Draft { file, partial: None, place: place.to_owned() })
+            }
+            _ => Draft::named(partial_of(place)?, place),
+        }
+    }
+
+    fn replace(&mut self) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        let partial = match self.partial.take() {
+            Some(partial) => partial,
+            None => {
+                let partial = partial_of(&self.place)?;
+                keystead::platform::link_unnamed(&self.file, &partial)?;
+                partial
+            }
+        };
+        std::fs::rename(self.partial.insert(partial), &self.place)?;
+        self.partial = None;
+        Ok(())
+    }
+
+    fn link(&self) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        match &self.partial {
+            Some(partial) => std::fs::hard_link(partial, &self.place),
+            None => keystead::platform::link_unnamed(&self.file, &self.place),
+        }
+    }
+}
+
+impl Drop for Draft {
     fn drop(&mut self) {
-        if let Some((partial, _)) = &self.places {
+        if let Some(partial) = &self.partial {
             let _ = std::fs::remove_file(partial);
         }
     }
+}
+
+/// A name beside `place` that nobody else uses, and nobody who was killed did.
+pub fn partial_of(place: &Path) -> std::io::Result<PathBuf> {
+    let mut random = [0; 8];
+    keystead::platform::fill_random(&mut random)?;
+    let mut partial = place.as_os_str().to_owned();
+    partial.push(format!(".{:016x}.partial", u64::from_ne_bytes(random)));
+    Ok(partial.into())
 }
 
 /// Writes to standard output.

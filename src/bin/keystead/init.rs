@@ -14,7 +14,7 @@ use clap::Args;
 use keystead::client::{Check, Verdict};
 use keystead::{Client, Code, Error, Result, config};
 
-use crate::files::Output;
+use crate::files::{Output, partial_of};
 use crate::show;
 
 #[derive(Args)]
@@ -154,9 +154,7 @@ fn write(file: &Path, answers: &Answers, relaxed: bool) -> Result<Vec<Check>> {
 }
 
 fn write_checked(file: &Path, text: &str) -> Result<Vec<Check>> {
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(format!(".{}.partial", std::process::id()));
-    let partial = PathBuf::from(partial);
+    let partial = partial_of(file).map_err(|error| failed(file, &error))?;
     let mut output = Output::create_beside(partial.clone(), file)?;
     output.write(text.as_bytes())?;
     let (_, findings) = config::load(&partial).map_err(|error| {

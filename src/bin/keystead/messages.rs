@@ -30,7 +30,7 @@ pub struct Encrypt {
     /// Read from this file instead of standard input
     #[arg(short, value_name = "IN")]
     input: Option<PathBuf>,
-    /// Write to this file instead of standard output
+    /// Write to this file instead of standard output; it appears whole or not at all
     #[arg(short, value_name = "OUT")]
     output: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ pub struct Decrypt {
     /// Read from this file instead of standard input
     #[arg(short, value_name = "IN")]
     input: Option<PathBuf>,
-    /// Write to this file instead of standard output
+    /// Write to this file instead of standard output; it appears whole or not at all
     #[arg(short, value_name = "OUT")]
     output: Option<PathBuf>,
 }
