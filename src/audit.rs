@@ -146,7 +146,8 @@ impl Form for Csv {
             let told: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name} {value}")).collect();
             let mut cells = [""; CELLS];
             let told = told.join(", ");
-            let result = if record.severity == Severity::Info { "success" } else { "failure" };
+            let is_usual = matches!(record.severity, Severity::Info | Severity::Notice);
+            let result = if is_usual { "success" } else { "failure" };
             (cells[0], cells[6], cells[12], cells[13]) = (record.event, result, &told, "0");
             push_row(cells.into_iter(), moment, line);
         }

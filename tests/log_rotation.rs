@@ -53,7 +53,9 @@ fn a_file_that_is_large_is_put_aside_and_the_chain_goes_on() {
     assert!(report.streams[0].has_beginning);
     let text = fs::read_to_string(&path).unwrap();
     let aside = files.last().unwrap().file_name().unwrap().to_str().unwrap();
+    assert!(text.contains("event=log.rotated severity=notice"), "{text}");
     assert!(text.contains(&format!("reason=\"the file was rotated to {aside}\"")), "{text}");
+    assert!(report.notes.is_empty(), "{report}");
 }
 
 #[test]

@@ -31,6 +31,9 @@ macro_rules! events {
     };
 }
 
+/// What a chain writes of itself wherever it is in use; worth no note.
+pub const USUAL: [&str; 3] = [LOG_SEAL, LOG_CHECKPOINT, LOG_ROTATED];
+
 events! {
     BATCH_DECRYPTED = "batch.decrypted", Info, Verbose,
         "Messages were decrypted in one call: `count` of this key, `size` bytes in all. An error is that of the whole call.";
@@ -124,11 +127,13 @@ events! {
         "All records before this one are sealed: the auditor's private key shows whether `proof` fits them.";
     LOG_CONTINUED = "log.continued", Warning, Basic,
         "The chain goes on although the file or its state was replaced, emptied, shortened or written to by others; \
-         `reason` says which. After a rotation this is expected.";
+         `reason` says which. After a rotation by others, such as logrotate, this is expected.";
     LOG_LEVEL_WARNING = "log.level_warning", Warning, Basic,
         "The log level `verbose` or `debug` is in force: it shows details of the application and fills disks.";
     LOG_LOST = "log.lost", Error, Basic,
         "`count` records could not be written before this one; `reason` is the system's last word on it.";
+    LOG_ROTATED = "log.rotated", Notice, Basic,
+        "The file before this one was full, or its time was over: it was put aside under the name that `reason` says.";
     LOG_SEAL = "log.seal", Info, Basic,
         "A seal begins, whose key is sealed to the auditor; expected where a file begins.";
     LOG_TORN_TAIL = "log.torn_tail", Warning, Basic,

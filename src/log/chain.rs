@@ -380,7 +380,7 @@ impl Tail {
         found.position = self.checkpoint(paths, form, found.position, state)?;
         if let Ok(aside) = rotation::rotate(&paths.keeping.rotation, &paths.file, found.position.serial) {
             let name = aside.file_name().unwrap_or_default().to_string_lossy();
-            found.notices.push(Notice::Continued { reason: format!("the file was rotated to {name}") });
+            found.notices.push(Notice::Rotated { reason: format!("the file was rotated to {name}") });
             found.position.offset = self.open_file(paths)?;
             found.position.inode = self.file.as_ref().expect("it was just opened").inode;
         }

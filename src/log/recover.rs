@@ -22,6 +22,8 @@ pub(crate) enum Notice {
     TornTail { bytes: u64 },
     /// The chain goes on over something other than its own last record.
     Continued { reason: String },
+    /// This file follows one that was put aside under another name.
+    Rotated { reason: String },
     /// So many records could not be written.
     Lost { count: u64, reason: String },
     /// A seal begins.
@@ -36,6 +38,7 @@ impl Notice {
         match self {
             Notice::TornTail { .. } => catalogue::LOG_TORN_TAIL,
             Notice::Continued { .. } => catalogue::LOG_CONTINUED,
+            Notice::Rotated { .. } => catalogue::LOG_ROTATED,
             Notice::Lost { .. } => catalogue::LOG_LOST,
             Notice::Seal { .. } => catalogue::LOG_SEAL,
             Notice::Checkpoint { .. } => catalogue::LOG_CHECKPOINT,
@@ -45,7 +48,9 @@ impl Notice {
     pub fn fields(&self) -> Vec<(&'static str, Cow<'_, str>)> {
         match self {
             Notice::TornTail { bytes } => vec![("bytes", bytes.to_string().into())],
-            Notice::Continued { reason } => vec![("reason", text::shortened(reason).into())],
+            Notice::Continued { reason } | Notice::Rotated { reason } => {
+                vec![("reason", text::shortened(reason).into())]
+            }
             Notice::Lost { count, reason } => {
                 vec![("count", count.to_string().into()), ("reason", text::shortened(reason).into())]
             }

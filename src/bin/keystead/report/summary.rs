@@ -97,8 +97,8 @@ impl Summary {
             self.first = Some(self.first.map_or(at, |first| first.min(at)));
             self.last = Some(self.last.map_or(at, |last| last.max(at)));
         }
-        if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].contains(&row.operation) {
-            self.seals += 1;
+        if catalogue::USUAL.contains(&row.operation) {
+            self.seals += u64::from(row.operation != catalogue::LOG_ROTATED);
             return;
         }
         if row.server.is_empty() {
