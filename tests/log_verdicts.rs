@@ -228,3 +228,102 @@ fn no_more_is_left_unsealed_than_a_writer_that_was_killed_leaves() {
         assert_eq!(kinds(&prove(&path)), [Kind::Unsealed], "{}", prove(&path));
     }
 }
+
+#[test]
+fn files_without_a_record_are_not_intact() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("empty.log"), "").unwrap();
+    fs::write(path("nothing.log.gz"), b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0").unwrap();
+    drop(open_trail(&path("audit.csv"), None));
+    write(&open(&path("a.log"), Format::Syslog, "orders", None), 1);
+    for name in ["empty.log", "nothing.log.gz", "audit.csv", "a.log.state"] {
+        let report = check(&[&path(name)]);
+        assert!(!report.is_intact() && report.findings.len() == 1, "{name}: {report}");
+        assert!(!report.to_string().contains("\nintact"), "{name}: {report}");
+    }
+    assert!(check(&[&path("empty.log"), &path("a.log"), &path("a.log.state")]).is_intact());
+}
+
+/// A pipe would be waited for, and a device may have no end.
+#[test]
+fn what_is_no_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("keystead.log.state");
+    fs::write(folder.path().join("keystead.log"), "").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), Path::new("/dev/zero"), Path::new("/dev/null"), folder.path()] {
+        let (tell, told) = std::sync::mpsc::channel();
+        let path = path.to_owned();
+        std::thread::spawn(move || {
+            let verified = verify(&[&path]).map(|report| report.is_intact());
+            tell.send([verified.map(drop), Anchor::of(&path).map(drop)]).unwrap();
+        });
+        for outcome in told.recv_timeout(PATIENCE).expect("it waits") {
+            assert!(outcome.unwrap_err().to_string().contains("no regular file"));
+        }
+    }
+}
+
+/// A relay that ends all lines otherwise is a relay; one line that ends otherwise was changed.
+#[test]
+fn a_line_that_ends_otherwise_is_altered() {
+    for format in FORMATS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keystead.log");
+        let log = open(&path, format, "orders", None);
+        (0..4).for_each(|number| write(&log, number));
+        drop(log);
+        let mut all = lines(&path);
+        let end = all[2].len() - 1;
+        all[2].insert(end, '\r');
+        fs::write(&path, all.concat()).unwrap();
+        let report = check(&[&path]);
+        assert_eq!((kinds(&report), report.findings[0].line), (vec![Kind::Altered], 3), "{report}");
+        fs::write(&path, all.concat().replace('\r', "").replace('\n', "\r\n")).unwrap();
+        let report = check(&[&path]);
+        assert!(report.is_intact() && report.notes[0].contains("a relay rewrote"), "{report}");
+    }
+}
+
+/// One text holds the anchors of the log and of the audit trail, and whatever else came to it.
+#[test]
+fn anchors_of_the_other_kind_accuse_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, trail, other, kept] = ["a.log", "a.csv", "b.log", "anchors"].map(|name| folder.path().join(name));
+    write(&open(&log, Format::Syslog, "orders", None), 1);
+    write(&open(&other, Format::Leef, "orders", None), 1);
+    append(&open_trail(&trail, None));
+    let anchor = |path: &Path| Anchor::of(path).unwrap().to_string().into_bytes();
+    let text = [anchor(&log), anchor(&trail), b"caf\xe9 2026".to_vec()].join(&b'\n');
+    fs::write(&kept, &text).unwrap();
+    let anchors = Anchor::read_file(&kept).unwrap();
+    for (path, told) in [(&log, "an audit trail"), (&trail, "a log")] {
+        let report = verify_with(&[path], &Options { anchors: &anchors, ..Options::default() }).unwrap();
+        assert!(report.is_intact() && report.streams[0].anchored_to.is_some(), "{report}");
+        assert!(report.notes[0].contains(&format!("1 anchor of {told}")), "{report}");
+    }
+    let anchors = [anchors, vec![Anchor::of(&other).unwrap()]].concat();
+    let report = verify_with(&[&log], &Options { anchors: &anchors, ..Options::default() }).unwrap();
+    assert_eq!(kinds(&report), [Kind::Cut], "{report}");
+}
+
+#[test]
+fn a_note_gives_the_reason() {
+    for format in FORMATS.map(Some).into_iter().chain([None]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(if format.is_some() { "a.log" } else { "a.csv" });
+        let go_on = || match format {
+            Some(format) => write(&open(&path, format, "x reason=none, y", None), 1),
+            None => append(&open_trail(&path, None)),
+        };
+        go_on();
+        fs::write(&path, "").unwrap();
+        go_on();
+        fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"12345").unwrap();
+        go_on();
+        let notes = check(&[&path]).notes.join("\n");
+        assert!(notes.contains("log.continued: the file was emptied"), "{notes}");
+        assert!(notes.contains("log.torn_tail: 5 bytes"), "{notes}");
+    }
+}

@@ -3,17 +3,19 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::layout::{Hash, MAX_SERIAL, decimal, stream};
+use super::layout::{self, Hash, MAX_SERIAL, decimal, stream};
 use super::recover;
 use super::source;
 use crate::error::{Code, Error, Result};
 
 const MARK: &str = "keystead-anchor-1 ";
+/// How a line names the kind of its chain.
+const KINDS: [(&str, &str); 2] = [("log", layout::LOG), ("audit", layout::TRAIL)];
 
 /// The last record of a chain at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +25,8 @@ pub struct Anchor {
     pub(super) serial: u64,
     #[serde(serialize_with = "as_text")]
     pub(super) hash: Hash,
+    /// `log` or `audit trail`, where the line says so.
+    pub(super) of: Option<&'static str>,
 }
 
 impl Anchor {
@@ -30,9 +34,9 @@ impl Anchor {
     ///
     /// Errors: `System` if the file cannot be read, `InvalidArgument` if no record stands at its end.
     pub fn of(path: &Path) -> Result<Anchor> {
-        let last = File::open(path).and_then(|file| {
-            let size = file.metadata()?.len();
-            recover::last_record(&file, size, source::layout_of_file(path)?)
+        let last = source::open(path).and_then(|file| {
+            let (size, layout) = (file.metadata()?.len(), source::layout_of_file(path)?);
+            Ok(recover::last_record(&file, size, layout)?.map(|last| (last, layout)))
         });
         let last = last.map_err(|error| {
             let message = format!(
@@ -41,14 +45,14 @@ impl Anchor {
             );
             Error::new(Code::System, message).in_file(path)
         })?;
-        let last = last.ok_or_else(|| {
+        let (last, layout) = last.ok_or_else(|| {
             let message = format!(
                 "{} does not end with a record; name the file that is written to, uncompressed",
                 path.display()
             );
             Error::new(Code::InvalidArgument, message).in_file(path)
         })?;
-        Ok(Anchor { stream: last.stream, serial: last.serial, hash: last.head })
+        Ok(Anchor { stream: last.stream, serial: last.serial, hash: last.head, of: Some(layout::kind_of(layout)) })
     }
 
     /// All that stand in a file, as [`Anchor::read_all`] finds them.
@@ -56,10 +60,10 @@ impl Anchor {
     /// Errors: `System` if it cannot be read, `InvalidArgument` if it holds none, or a damaged one.
     pub fn read_file(path: &Path) -> Result<Vec<Anchor>> {
         let shown = path.display();
-        let text = fs::read_to_string(path).map_err(|error| {
+        let text = fs::read(path).map_err(|error| {
             Error::new(Code::System, format!("the anchors in {shown} could not be read: {error}")).in_file(path)
         })?;
-        Anchor::read_all(&text).ok_or_else(|| {
+        Anchor::read_all(&String::from_utf8_lossy(&text)).ok_or_else(|| {
             let message = format!(
                 "{shown} holds no anchor, or a damaged one; name a file with lines that `keystead log anchor` printed"
             );
@@ -78,18 +82,21 @@ impl Anchor {
     fn parse(text: &str) -> Option<Anchor> {
         let mut words = text.split_ascii_whitespace();
         let mut word = |name: &str| Some(words.next()?.strip_prefix(name)?.as_bytes());
-        Some(Anchor {
-            stream: stream(word("stream=")?)?,
-            serial: decimal(word("serial=")?).filter(|serial| *serial <= MAX_SERIAL)?,
-            hash: Hash::parse(word("sha256=")?)?,
-        })
+        let stream = stream(word("stream=")?)?;
+        let serial = decimal(word("serial=")?).filter(|serial| *serial <= MAX_SERIAL)?;
+        let hash = Hash::parse(word("sha256=")?)?;
+        let named = word("of=");
+        let of = KINDS.into_iter().find(|(name, _)| named == Some(name.as_bytes())).map(|(_, of)| of);
+        Some(Anchor { stream, serial, hash, of })
     }
 }
 
 /// The line that [`Anchor::read_all`] reads.
 impl fmt::Display for Anchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MARK}stream={:016x} serial={} sha256={}", self.stream, self.serial, self.hash)
+        write!(f, "{MARK}stream={:016x} serial={} sha256={}", self.stream, self.serial, self.hash)?;
+        let named = KINDS.into_iter().find(|(_, of)| self.of == Some(of));
+        named.map_or(Ok(()), |(name, _)| write!(f, " of={name}"))
     }
 }
 
@@ -107,9 +114,10 @@ mod tests {
 
     #[test]
     fn anchors_are_found_behind_what_relays_write_and_a_damaged_one_is_refused() {
-        let anchor = Anchor { stream: 255, serial: 12, hash: Hash::of(b"a") };
+        let anchor = Anchor { stream: 255, serial: 12, hash: Hash::of(b"a"), of: Some(layout::TRAIL) };
         let text = format!("# kept by the auditor\n{anchor}\n<14>Nov 24 20:15:00 host anchors: {anchor} seen\n");
         assert_eq!(Anchor::read_all(&text), Some(vec![anchor, anchor]));
+        assert_eq!(Anchor::read_all(&text.replace(" of=audit", "")), Some(vec![Anchor { of: None, ..anchor }; 2]));
         assert_eq!(Anchor::read_all(&text.replace("serial=12", "serial=012")), None);
         assert_eq!(Anchor::read_all("nothing"), None);
     }

@@ -25,6 +25,14 @@ pub(crate) enum Layout {
     Csv,
 }
 
+/// What a chain in the layout is called.
+pub(super) const fn kind_of(layout: Layout) -> &'static str {
+    if matches!(layout, Layout::Csv) { TRAIL } else { LOG }
+}
+
+pub(super) const LOG: &str = "log";
+pub(super) const TRAIL: &str = "audit trail";
+
 /// The header row of the audit trail.
 pub(crate) const CSV_HEADER: &str = "operation,key_server,ip_address,port,key_name,date,time,user,result,key_version,\
      identifier,state,kmip_version,result_reason,result_message,duration_us,stream,serial,prev,sha256";

@@ -8,7 +8,7 @@
 use super::header::Head;
 use super::layout::{Layout, Line};
 use super::time::seconds_of;
-use super::{cef, key_value, leef, view};
+use super::{catalogue, cef, key_value, leef, view};
 
 /// When it was written, in seconds since 1970.
 pub(super) fn time_of(record: &Line<'_>) -> Option<i64> {
@@ -38,6 +38,28 @@ pub(super) fn event_of<'a>(record: &Line<'a>) -> Option<&'a str> {
         Layout::Cef | Layout::Leef => view::event_of(text),
     };
     event.filter(|event| event.starts_with("log."))
+}
+
+/// What it says beside its event, for people.
+pub(super) fn told(record: &Line<'_>, event: &str) -> Option<String> {
+    let text = std::str::from_utf8(record.hashed).ok()?;
+    let number = |name| field(record.layout, text, name);
+    Some(match event {
+        catalogue::LOG_TORN_TAIL => format!("{} bytes", number("bytes")?),
+        catalogue::LOG_LOST => format!("{} records, {}", number("count")?, reason(record.layout, text)?),
+        _ => reason(record.layout, text)?.to_owned(),
+    })
+}
+
+/// The last field of the records that have it. A quote in it stays escaped.
+fn reason(layout: Layout, text: &str) -> Option<&str> {
+    if layout == Layout::Csv {
+        return told_in_row(text)?.rsplit("reason ").next();
+    }
+    let label = if layout == Layout::Leef { "\treason=" } else { " reason=" };
+    let end = text.rfind(layout.previous_label())?;
+    let value = &text[text.rfind(label)? + label.len()..end];
+    Some(value.strip_prefix('"').and_then(|quoted| quoted.strip_suffix('"')).unwrap_or(value))
 }
 
 /// The value of a field that is written without quotes.

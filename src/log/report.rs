@@ -91,7 +91,7 @@ pub enum Kind {
 }
 
 impl Report {
-    /// Whether nothing is wrong. What may have been cut from the end cannot be known from the files alone.
+    /// Whether there are records and nothing is wrong. What may have been cut from the end cannot be known from the files alone.
     pub fn is_intact(&self) -> bool {
         self.findings.is_empty() && self.unlisted == 0
     }
@@ -280,6 +280,10 @@ impl Findings {
             let place = |line| Place { file: *file, line };
             place(finding.last_line) > behind && place(finding.line) <= to
         }) || self.unlisted > 0
+    }
+
+    pub fn any(&self) -> bool {
+        !self.listed.is_empty() || self.unlisted > 0
     }
 
     /// Says something else of a finding.

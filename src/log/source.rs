@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Seek};
 use std::path::Path;
 
@@ -74,8 +74,16 @@ pub(super) fn is_beside(path: &Path) -> bool {
         return false;
     };
     let mut start = [0; 9];
-    let begins = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    let begins = open(path).and_then(|mut file| file.read_exact(&mut start));
     begins.is_ok() && &start == b"keystead-" && main.exists()
+}
+
+/// A pipe would be waited for, and a device may have no end.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::other("it is no regular file")),
+    }
 }
 
 /// As the first line tells.
@@ -108,7 +116,7 @@ pub(super) struct Lines(Box<dyn BufRead>);
 impl Lines {
     pub fn open(path: &Path) -> io::Result<Lines> {
         const ROOM: usize = 1 << 17;
-        let mut file = File::open(path)?;
+        let mut file = open(path)?;
         let mut start = [0; 2];
         let is_compressed = file.read(&mut start)? == 2 && start == GZIP;
         file.rewind()?;

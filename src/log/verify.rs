@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use super::anchor::Anchor;
-use super::layout::{self, Hash, Layout, Line};
+use super::layout::{self, Hash, Layout, Line, TRAIL, kind_of};
 use super::report::{Findings, Kind, Place, Report, Stream};
 use super::seal::Opened;
 use super::seal_check::{Event, Seals};
@@ -22,6 +22,7 @@ use super::{catalogue, header, own, strangers};
 use crate::error::{Code, Error, Result};
 
 const MAX_NOTES: usize = 1000;
+const NOTHING: &str = "no record is in these files, so nothing is proven; name the files of a log or of an audit trail";
 const NOT_TORN: &str =
     "the incomplete line that this record tells of should stand right before it, as long as the record says";
 const OTHER: &str =
@@ -74,7 +75,10 @@ pub fn verify(files: &[&Path]) -> Result<Report> {
 /// Errors: as [`verify`].
 pub fn verify_with(files: &[&Path], options: &Options<'_>) -> Result<Report> {
     let mut sources = Vec::with_capacity(files.len());
-    for path in files.iter().filter(|path| !source::is_beside(path)) {
+    // Alone it is looked at as what it is: no log.
+    let is_beside = |path: &&&Path| source::is_beside(path);
+    let is_all_beside = files.iter().all(|path| is_beside(&path));
+    for path in files.iter().filter(|path| is_all_beside || !is_beside(path)) {
         sources.push(Source::open(path).map_err(|error| unreadable(path, &error))?);
     }
     if !options.is_collected {
@@ -118,6 +122,7 @@ struct Chain {
 /// An anchor, and what stands in its place.
 struct Anchored {
     hash: Hash,
+    of: Option<&'static str>,
     is_seen: bool,
     other: Option<Place>,
 }
@@ -125,7 +130,7 @@ struct Anchored {
 impl<'a> Verifier<'a> {
     fn new(options: &'a Options<'a>) -> Verifier<'a> {
         let anchors = options.anchors.iter().map(|anchor| {
-            let anchored = Anchored { hash: anchor.hash, is_seen: false, other: None };
+            let anchored = Anchored { hash: anchor.hash, of: anchor.of, is_seen: false, other: None };
             ((anchor.stream, anchor.serial), anchored)
         });
         Verifier {
@@ -242,8 +247,7 @@ impl<'a> Verifier<'a> {
     /// What the chain says of itself is worth a note.
     fn note(&mut self, record: &Line<'_>, event: Option<&str>, place: Place) {
         let Some(event) = event else { return };
-        // A seal is nothing unusual.
-        if [catalogue::LOG_SEAL, catalogue::LOG_CHECKPOINT].contains(&event) {
+        if catalogue::USUAL.contains(&event) {
             return;
         }
         if event == catalogue::LOG_TORN_TAIL {
@@ -251,8 +255,9 @@ impl<'a> Verifier<'a> {
         }
         if self.report.notes.len() < MAX_NOTES {
             let file = &self.report.files[place.file];
-            let meaning = catalogue::find(event).map_or("", |event| event.meaning);
-            self.report.notes.push(format!("{file}:{}, serial {}: {event}. {meaning}", place.line, record.serial));
+            let meaning = || catalogue::find(event).map_or("", |event| event.meaning).to_owned();
+            let told = own::told(record, event).unwrap_or_else(meaning);
+            self.report.notes.push(format!("{file}:{}, serial {}: {event}: {told}", place.line, record.serial));
         }
     }
 
@@ -300,6 +305,9 @@ impl<'a> Verifier<'a> {
             chain.seals.finish(aside, last, self.options, &mut self.findings);
         }
         self.judge_anchors();
+        if self.report.records == 0 && !self.findings.any() && !self.report.files.is_empty() {
+            self.findings.add(Kind::Missing, Place { file: 0, line: 1 }, None, NOTHING);
+        }
         for (stream, chain) in &self.chains {
             let Sequence { first, last, records, .. } = &chain.sequence;
             let proven =
@@ -307,7 +315,7 @@ impl<'a> Verifier<'a> {
             let anchored_to = proven.map(|((_, serial), _)| *serial).next_back();
             self.report.streams.push(Stream {
                 stream: format!("{stream:016x}"),
-                of: if chain.of == Layout::Csv { "audit trail" } else { "log" },
+                of: kind_of(chain.of),
                 records: *records,
                 first_serial: first.serial,
                 last_serial: last.serial,
@@ -328,8 +336,15 @@ impl<'a> Verifier<'a> {
 
     /// What an anchor names has to stand in its chain.
     fn judge_anchors(&mut self) {
+        // Of the other kind: one text may hold the anchors of a log and of an audit trail.
+        let mut others: BTreeMap<Option<&str>, u64> = BTreeMap::new();
         for ((stream, serial), anchored) in self.anchors.iter().filter(|(_, anchored)| !anchored.is_seen) {
             let Some(chain) = self.chains.get(stream) else {
+                let is_of_these = |chain: &Chain| anchored.of.is_none_or(|of| of == kind_of(chain.of));
+                if !self.chains.is_empty() && !self.chains.values().any(is_of_these) {
+                    *others.entry(anchored.of).or_default() += 1;
+                    continue;
+                }
                 let why = format!(
                     "an anchor proves record {serial} of chain {stream:016x}, of which nothing is in these files"
                 );
@@ -351,6 +366,13 @@ impl<'a> Verifier<'a> {
                 let from = proven.map_or(first.serial, |((_, serial), _)| serial + 1);
                 self.findings.add_range(Kind::Rewritten, place, Some((from, *serial)), OTHER);
             }
+        }
+        for (of, count) in others {
+            let (of, s) = (of.unwrap_or_default(), if count == 1 { "" } else { "s" });
+            let article = if of == TRAIL { "an" } else { "a" };
+            let note =
+                format!("{count} anchor{s} of {article} {of} prove nothing here; verify its files with them, too");
+            self.report.notes.push(note);
         }
     }
 
@@ -381,7 +403,8 @@ impl Chain {
 
 /// Whether what the hash does not cover is as the writer wrote it.
 fn is_wrapped_as_written(record: &Line<'_>, line: &[u8]) -> bool {
-    line.ends_with(record.layout.line_end().as_bytes()) && header::is_as_written(record)
+    let end = &line[trim(line).len()..];
+    end == record.layout.line_end().as_bytes() && header::is_as_written(record)
 }
 
 /// Whether a line that is no record looks as if it had been one.
