@@ -147,9 +147,11 @@ impl Cache {
         key
     }
 
-    /// Keeps the version, and makes a handle that is pinned to it. A handle that is there already stays.
+    /// Keeps the version, and makes a handle that is pinned to it. A handle that is there already stays. It may have been
+    /// the newest when a server was asked, and the name have been rotated since.
     pub fn insert_pinned(&self, version: Arc<Version>, is_newest: bool) -> Key {
         let mut contents = self.write();
+        let is_newest = is_newest && !contents.is_overtaken(version.id());
         let make = || Key::pinned(version.clone(), is_newest, self.uses.clone());
         if contents.is_closed {
             let key = make();
@@ -160,6 +162,14 @@ impl Cache {
         let evicted = contents.insert(version, self.max_entries);
         self.tally.evicted.fetch_add(evicted, Ordering::Relaxed);
         key
+    }
+
+    /// Tells the handle that is pinned to a version whether a server showed that as the newest.
+    pub fn set_newest(&self, id: &KeyId, is_newest: bool) {
+        let contents = self.read();
+        if let Some(key) = contents.pinned.get(id) {
+            key.handle().set_newest(is_newest && !contents.is_overtaken(id));
+        }
     }
 
     pub fn insert_version(&self, version: Arc<Version>) -> Arc<Version> {
@@ -295,6 +305,12 @@ impl Contents {
         self.evict(max_entries)
     }
 
+    /// Whether the handle of its name encrypts with a newer one.
+    fn is_overtaken(&self, id: &KeyId) -> bool {
+        let is_newer = |version: &Version| version.id().version > id.version && version.may_encrypt(now()).is_ok();
+        self.named.get(&id.name).is_some_and(|followed| is_newer(&followed.version))
+    }
+
     /// Handles that are pinned to older versions of its name encrypt no more.
     fn overtake(&mut self, newer: &KeyId) {
         let is_older = |id: &KeyId| id.name == newer.name && id.version < newer.version;
@@ -418,10 +434,17 @@ mod tests {
         let encrypt = |key: &Key| key.encrypt(b"x", b"", &mut [0; 256]).map_err(|error| error.code());
         encrypt(&held).unwrap();
         let named = cache.insert_named(version(2));
+        // A server was asked before the name went on.
+        cache.set_newest(&id(1), true);
         assert_eq!(encrypt(&held), Err(Code::KeyState));
         encrypt(&named).expect("the newest version encrypts");
-        held.handle().set_newest(true);
+        cache.learn(&id(2), State::Deactivated);
+        cache.set_newest(&id(1), true);
         encrypt(&held).unwrap();
+        let late = cache.insert_named(Arc::new(version_of("b/2")));
+        assert_eq!(encrypt(&cache.insert_pinned(Arc::new(version_of("b/1")), true)), Err(Code::KeyState));
+        encrypt(&late).unwrap();
+        cache.purge(Some("b"));
         cache.learn(&id(1), State::Destroyed);
         assert!(encrypt(&held) == Err(Code::KeyState) && held.id().is_err() && cache.version(&id(1)).is_none());
 

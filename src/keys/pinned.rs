@@ -53,7 +53,7 @@ impl Keys {
         match self.noting_outages(self.find_pinned(current.id(), self.cluster.deadline())) {
             Ok((found, is_newest)) if found.identifier == current.identifier() => {
                 self.verified(&current, &found);
-                handle.set_newest(is_newest);
+                self.cache.set_newest(current.id(), is_newest);
                 Ok(())
             }
             Ok((found, _)) => Err(self.alarm_other_key(&current, &found)),
