@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use keystead::audit::{AuditTrail, Row};
 use keystead::config::Audit;
-use keystead::log::AuditorPrivateKey;
+use keystead::log::{Anchor, AuditorPrivateKey};
 
 fn report(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_keystead")).args(["audit", "report"]).args(arguments).output().unwrap()
@@ -124,6 +124,62 @@ fn seals_are_neither_operations_nor_notices() {
     assert_eq!(told["operations"], serde_json::json!({"success": 2, "failure": 1}));
     assert_eq!((&told["notices"]["count"], &told["seals"]), (&0.into(), &4.into()));
     assert_eq!(told["verification"]["streams"][0]["checkpoints"], 3);
+}
+
+/// The page's command, over what logrotate with `compress` and seals leave beside a trail.
+#[test]
+fn the_page_on_operations_makes_a_report_that_says_how_far_it_is_proven() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    std::fs::write(path("auditor.key"), auditor.to_pem().unwrap()).unwrap();
+    let (rotation, durability) = Default::default();
+    let config = Audit { file: path("audit.csv"), rotation, durability, auditor_key: Some(auditor.public()) };
+    let trail = AuditTrail::open_as(&config).unwrap();
+    for version in 1..=3 {
+        let (operation, key_server, key_version) = ("Create", "kms1", Some(version));
+        trail.append(&Row {
+            operation,
+            key_server,
+            port: 5696,
+            key_name: "orders",
+            key_version,
+            succeeded: true,
+            ..Row::default()
+        });
+        assert!(trail.flush(Duration::from_secs(20)));
+        // logrotate's newest has the smallest number, so a pattern names them out of order.
+        if version < 3 {
+            std::fs::rename(path("audit.csv"), path(&format!("audit.csv.{}", 3 - version))).unwrap();
+        }
+    }
+    assert!(Command::new("gzip").arg(path("audit.csv.2")).status().unwrap().success());
+    let anchor = Anchor::of(&path("audit.csv")).unwrap().to_string();
+    std::fs::write(path("anchors"), anchor).unwrap();
+
+    let tool = env!("CARGO_BIN_EXE_keystead");
+    let command = programs::command("keystead audit report");
+    let command = command.replace("/var/log/keystead", folder.path().to_str().unwrap()).replacen("keystead", tool, 1);
+    let run = |options: &str| {
+        let command = command.replacen(" report ", &format!(" report {options} "), 1);
+        let output = Command::new("sh").arg("-c").arg(&command).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{command}: {output:?}");
+        std::fs::read_to_string(path("report.html")).unwrap()
+    };
+    let page = run("");
+    assert!(page.contains("id=\"operations\">3<") && page.contains("<dd id=\"keys\">1</dd>"), "{page}");
+    assert!(page.contains("id=\"verdict\">Chain intact, seals not verified<"), "{page}");
+    assert!(
+        page.contains("seals are not verified") && page.contains("tail unproven") && !page.contains("none was"),
+        "{page}"
+    );
+    let page = run("--auditor-key auditor.key --anchor anchors");
+    assert!(page.contains("id=\"verdict\">Chain intact<"), "{page}");
+    assert!(page.contains("sealed up to ") && page.contains("complete: an anchor proves the last record"), "{page}");
+
+    // Without rows nothing is intact.
+    drop(AuditTrail::open(&path("none.csv")).unwrap());
+    assert!(self::page(&path("none.csv")).contains("id=\"verdict\">Chain NOT intact<"));
 }
 
 #[test]

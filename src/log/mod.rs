@@ -56,6 +56,7 @@ use queue::{Flush, Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
 #[cfg(feature = "auditor")]
 pub use seal_open::AuditorPrivateKey;
+pub use source::read_lines;
 pub use time::{seconds_of, utc};
 use transport::Transport;
 pub use verify::{Options, verify, verify_with};

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::layout::{Hash, Layout};
 use super::own;
+use crate::error::{Code, Error, Result};
 
 /// Longer lines are no records of ours.
 pub(super) const MAX_LINE: usize = 1 << 16;
@@ -52,8 +53,47 @@ impl Source<'_> {
     }
 }
 
+/// Opens the files in the order in which they are read: that of their chain, or as they are given. What lies beside a log is
+/// passed over; alone it is looked at as what it is.
+pub(super) fn open_all<'a>(files: &[&'a Path], keeps_order: bool) -> Result<Vec<Source<'a>>> {
+    let mut sources = Vec::with_capacity(files.len());
+    let is_all_beside = files.iter().all(|path| is_beside(path));
+    for path in files.iter().filter(|path| is_all_beside || !is_beside(path)) {
+        sources.push(Source::open(path).map_err(|error| unreadable(path, &error))?);
+    }
+    if !keeps_order {
+        sort(&mut sources);
+    }
+    Ok(sources)
+}
+
+/// Shows every line of the files of one log or one audit trail to `visit`, with its file, in the order of their chain. Compressed files
+/// are read as they are, up to where they are damaged; [`super::verify`] says where that is.
+///
+/// Errors: `System` if a file cannot be read, and whatever `visit` says.
+pub fn read_lines(files: &[&Path], visit: &mut dyn FnMut(&Path, &[u8]) -> Result<()>) -> Result<()> {
+    for source in open_all(files, false)? {
+        let mut lines = Lines::open(source.path).map_err(|error| unreadable(source.path, &error))?;
+        let mut line = Vec::new();
+        loop {
+            match lines.next(&mut line) {
+                Ok(true) => visit(source.path, &line)?,
+                Ok(false) => break,
+                Err(error) if is_damage(&error) => break,
+                Err(error) => return Err(unreadable(source.path, &error)),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Error {
+    let message = format!("{} cannot be read: {error}; correct the path, or run as its owner", path.display());
+    Error::new(Code::System, message).in_file(path)
+}
+
 /// Puts the files of one chain beside each other and in their order, the chain first that began first.
-pub(super) fn sort(sources: &mut [Source<'_>]) {
+fn sort(sources: &mut [Source<'_>]) {
     let mut begins = HashMap::new();
     for (stream, _, time) in sources.iter().filter_map(|source| source.first) {
         let earliest = begins.entry(stream).or_insert(time);
@@ -68,7 +108,7 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
 }
 
 /// Whether the path names what stands beside a log, as a pattern for all files of the log does, too.
-pub(super) fn is_beside(path: &Path) -> bool {
+fn is_beside(path: &Path) -> bool {
     let Some(main) = path.extension().filter(|end| *end == "state" || *end == "seal").map(|_| path.with_extension(""))
     else {
         return false;

@@ -19,7 +19,7 @@ use super::seal_open::AuditorPrivateKey;
 use super::sequence::{self, Seen, Sequence, Suspect};
 use super::source::{self, Lines, MAX_LINE, Source, has, trim};
 use super::{catalogue, header, own, strangers};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 
 const MAX_NOTES: usize = 1000;
 const NOTHING: &str = "no record is in these files, so nothing is proven; name the files of a log or of an audit trail";
@@ -74,28 +74,11 @@ pub fn verify(files: &[&Path]) -> Result<Report> {
 ///
 /// Errors: as [`verify`].
 pub fn verify_with(files: &[&Path], options: &Options<'_>) -> Result<Report> {
-    let mut sources = Vec::with_capacity(files.len());
-    // Alone it is looked at as what it is: no log.
-    let is_beside = |path: &&&Path| source::is_beside(path);
-    let is_all_beside = files.iter().all(|path| is_beside(&path));
-    for path in files.iter().filter(|path| is_all_beside || !is_beside(path)) {
-        sources.push(Source::open(path).map_err(|error| unreadable(path, &error))?);
-    }
-    if !options.is_collected {
-        source::sort(&mut sources);
-    }
     let mut verifier = Verifier::new(options);
-    for source in &sources {
-        verifier.read(source).map_err(|error| unreadable(source.path, &error))?;
+    for source in source::open_all(files, options.is_collected)? {
+        verifier.read(&source).map_err(|error| source::unreadable(source.path, &error))?;
     }
     Ok(verifier.finish())
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Error {
-    let path_shown = path.display();
-    let message =
-        format!("{path_shown} cannot be read for verification: {error}; correct the path, or run as its owner");
-    Error::new(Code::System, message).in_file(path)
 }
 
 struct Verifier<'a> {

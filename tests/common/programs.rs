@@ -67,6 +67,14 @@ pub fn inline(beginning: &str) -> String {
     page[at..].split('`').next().unwrap().to_owned()
 }
 
+/// The command of docs/OPERATIONS.md that is a block of its own and begins so.
+#[allow(dead_code, reason = "not every test that uses programs runs one")]
+pub fn command(beginning: &str) -> String {
+    let page = page();
+    let found = page.lines().find_map(|line| line.strip_prefix("    ").filter(|line| line.starts_with(beginning)));
+    found.unwrap_or_else(|| panic!("no {beginning}")).to_owned()
+}
+
 fn page() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap()
 }

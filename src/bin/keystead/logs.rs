@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use keystead::log::{Anchor, AuditorPrivateKey, Options, verify_with};
+use keystead::log::{Anchor, AuditorPrivateKey, Options, Report, verify_with};
 use keystead::{Code, Error, Result};
 use serde_json::json;
 
@@ -38,15 +38,30 @@ pub struct Verify {
     /// All files of one log or audit trail, also compressed ones (gzip), in any order
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    proofs: Proofs,
+    /// The files are what a collector kept, with chains of many processes side by side; give the oldest first
+    #[arg(long)]
+    collected: bool,
+}
+
+/// What a verification may rely on.
+#[derive(Args)]
+pub struct Proofs {
     /// The auditor's private key, to verify the seals; may be repeated
     #[arg(long, value_name = "FILE")]
     auditor_key: Vec<PathBuf>,
     /// A file with lines of `keystead log anchor`, to prove the end; may be repeated
     #[arg(long, value_name = "FILE")]
     anchor: Vec<PathBuf>,
-    /// The files are what a collector kept, with chains of many processes side by side; give the oldest first
-    #[arg(long)]
-    collected: bool,
+}
+
+impl Proofs {
+    pub fn verify(&self, files: &[&Path], is_collected: bool) -> Result<Report> {
+        let keys = self.auditor_key.iter().map(|path| AuditorPrivateKey::read(path)).collect::<Result<Vec<_>>>()?;
+        let anchors = self.anchor.iter().map(|path| Anchor::read_file(path)).collect::<Result<Vec<_>>>()?.concat();
+        verify_with(files, &Options { anchors: &anchors, auditor_keys: &keys, is_collected })
+    }
 }
 
 pub fn run(command: &Command, as_json: bool) -> Result<ExitCode> {
@@ -63,12 +78,8 @@ pub fn run(command: &Command, as_json: bool) -> Result<ExitCode> {
 
 /// Exit status 1 if anything is wrong.
 fn verify(command: &Verify, as_json: bool) -> Result<ExitCode> {
-    let keys = command.auditor_key.iter().map(|path| AuditorPrivateKey::read(path)).collect::<Result<Vec<_>>>()?;
-    let anchors = command.anchor.iter().map(|path| Anchor::read_file(path)).collect::<Result<Vec<_>>>()?.concat();
     let paths: Vec<&Path> = command.files.iter().map(PathBuf::as_path).collect();
-    let options = Options { anchors: &anchors, auditor_keys: &keys, is_collected: command.collected };
-    let report = verify_with(&paths, &options)?;
-    show::verify(&report, as_json)
+    show::verify(&command.proofs.verify(&paths, command.collected)?, as_json)
 }
 
 fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {

@@ -59,6 +59,7 @@ impl Page {
             _ => "No operation is recorded.".into(),
         };
         let (seal, verdict) = match report.verification.is_intact() {
+            true if report.has_unverified_seals() => ("good", "Chain intact, seals not verified"),
             true => ("good", "Chain intact"),
             false => ("bad", "Chain NOT intact"),
         };
@@ -281,8 +282,8 @@ impl Page {
         if verification.is_intact() {
             let _ = writeln!(
                 self.0,
-                "<p>All {records} rows follow from each other by their SHA-256 hashes: none was altered, removed, inserted, \
-                 repeated or moved between the first and the last.</p>"
+                "<p>All {records} rows follow from each other by their SHA-256 hashes. By themselves they show what was changed by \
+                 somebody who did not compute them anew; seals and anchors show the rest, as far as is said here.</p>"
             );
         } else {
             let found = grouped(verification.findings.len() as u64 + verification.unlisted);
@@ -295,16 +296,12 @@ impl Page {
             self.push("</tbody></table>\n");
         }
         for stream in &verification.streams {
-            let beginning = if stream.has_beginning { "from its beginning" } else { "its beginning is in older files" };
-            let _ = writeln!(
-                self.0,
-                "<p class=\"note\">Chain {}, serials {} to {}, {beginning}. Last hash <code>{}</code>: compare it with one kept \
-                 elsewhere to prove that nothing was cut off the end.</p>",
-                escaped(&stream.stream),
-                stream.first_serial,
-                stream.last_serial,
-                escaped(&stream.last_hash)
-            );
+            for line in stream.to_string().lines() {
+                let _ = writeln!(self.0, "<p class=\"note\">{}.</p>", escaped(line.trim()));
+            }
+        }
+        for note in verification.notes.iter().take(SHOWN) {
+            let _ = writeln!(self.0, "<p class=\"note\">{}</p>", escaped(note));
         }
         if report.summary.unreadable > 0 {
             let lines = grouped(report.summary.unreadable);

@@ -16,6 +16,7 @@ use keystead::{Client, Result};
 use serde::Serialize;
 
 use crate::files::Output;
+use crate::logs::Proofs;
 use crate::show;
 use summary::{KeyFacts, Summary};
 
@@ -30,7 +31,9 @@ pub struct Arguments {
     /// Ask the key servers of the configuration for the algorithms, states and ages of all keys, too
     #[arg(long)]
     ask: bool,
-    /// The files of one trail, the oldest first
+    #[command(flatten)]
+    proofs: Proofs,
+    /// The files of one trail, in any order, also compressed ones
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 }
@@ -55,6 +58,11 @@ struct Report {
 }
 
 impl Report {
+    /// Whether there are seals, and no key was given that opens them.
+    fn has_unverified_seals(&self) -> bool {
+        self.verification.streams.iter().any(|stream| stream.first_seal.is_some() && stream.unsealed_records.is_none())
+    }
+
     /// Keys whose newest version of the trail is older than it should be.
     fn due(&self) -> impl Iterator<Item = (&str, &KeyFacts)> {
         let latest = self.made - self.rotate_after;
@@ -124,11 +132,9 @@ pub fn run(arguments: &Arguments, client: Option<&Client>, json: bool) -> Result
     let rotate_after = arguments.rotate_after * 86_400;
     let key_servers = client.map(|client| Evidence::ask(client, made - rotate_after)).transpose()?;
     let mut summary = Summary::default();
-    for file in &arguments.files {
-        summary.unreadable += rows::read(file, &mut |row| summary.add(row))?;
-    }
     let paths: Vec<&Path> = arguments.files.iter().map(PathBuf::as_path).collect();
-    let verification = keystead::log::verify(&paths)?;
+    summary.unreadable = rows::read(&paths, &mut |row| summary.add(row))?;
+    let verification = arguments.proofs.verify(&paths, false)?;
     let report = Report { made, rotate_after, verification, summary, key_servers };
     let text = match json {
         true => serde_json::to_string(&report).map_err(show::failed)? + "\n",

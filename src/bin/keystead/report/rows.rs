@@ -1,11 +1,9 @@
 //! The rows of an audit trail, read one at a time: it may be larger than memory.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use keystead::log::seconds_of;
+use keystead::log::{read_lines, seconds_of};
 use keystead::{Code, Error, Result};
 
 /// What the report needs of a row.
@@ -23,9 +21,6 @@ pub struct Row<'a> {
     pub at: Option<i64>,
 }
 
-/// No row of ours is as long.
-const MAX_LINE: u64 = 1 << 20;
-
 const NAMES: [&str; 11] = [
     "operation",
     "key_server",
@@ -40,35 +35,29 @@ const NAMES: [&str; 11] = [
     "result_message",
 ];
 
-/// Shows every row to `visit`, and returns how many lines could not be read as one.
-pub fn read(path: &Path, visit: &mut dyn FnMut(&Row<'_>)) -> Result<u64> {
-    let name = path.display();
-    let fault = |error: &std::io::Error| Error::new(Code::System, format!("could not read {name}: {error}"));
-    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(|error| fault(&error))?);
-    let mut line = Vec::new();
-    let mut places = None;
+/// Shows every row of the files to `visit`, and returns how many lines could not be read as one.
+pub fn read(files: &[&Path], visit: &mut dyn FnMut(&Row<'_>)) -> Result<u64> {
     let mut unreadable = 0;
-    loop {
-        line.clear();
-        let size = (&mut file).take(MAX_LINE).read_until(b'\n', &mut line).map_err(|error| fault(&error))?;
-        if size == 0 {
-            break;
-        }
-        let text = String::from_utf8_lossy(&line);
+    // Of the file that is read: each has its header row.
+    let mut current: Option<(PathBuf, [usize; NAMES.len()])> = None;
+    read_lines(files, &mut |file, line| {
+        let text = String::from_utf8_lossy(line);
         let cells = split(text.trim_end_matches(['\r', '\n']));
-        if let Some(found) = header(&cells) {
-            places = Some(found);
-            continue;
+        if let Some(places) = header(&cells) {
+            current = Some((file.to_owned(), places));
+            return Ok(());
         }
-        let Some(places) = &places else {
-            let text = format!("{name} is not an audit trail: its first line is not the header row of one");
+        let Some((_, places)) = current.as_ref().filter(|(known, _)| known == file) else {
+            let file = file.display();
+            let text = format!("{file} is not an audit trail: its first line is not the header row of one");
             return Err(Error::new(Code::InvalidArgument, text));
         };
         match row(&cells, places) {
             Some(row) => visit(&row),
             None => unreadable += 1,
         }
-    }
+        Ok(())
+    })?;
     Ok(unreadable)
 }
 
