@@ -44,6 +44,15 @@ pub fn link_unnamed(file: &File, path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Whether standard error takes a line now: not where it is a pipe that is full, for which a writer would wait, nor one
+/// that nobody reads, which would end a process that does not ignore SIGPIPE.
+pub fn is_stderr_writable() -> bool {
+    let mut asked = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: `asked` is valid for reads and writes, and is one; a closed descriptor is told in it.
+    let ready = unsafe { libc::poll(&mut asked, 1, 0) };
+    ready == 1 && asked.revents == libc::POLLOUT
+}
+
 /// The kind of file system that a file is on: the number that `statfs` tells (linux/magic.h).
 pub fn file_system(file: &File) -> std::io::Result<u64> {
     // SAFETY: `statfs` is plain data, of which all zeroes are valid.

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use keystead::audit::{AuditTrail, Row};
@@ -200,4 +202,67 @@ fn a_link_in_the_place_of_a_file_is_never_followed_and_the_log_counts_what_that_
             assert_eq!(check(&path(name), 102), 100);
         }
     }
+}
+
+/// The file of a log that this test opens when it runs again in a process of its own.
+const LOG_OF_CHILD: &str = "KEYSTEAD_TEST_FILE";
+
+/// A pipe of which nobody reads, and that takes nothing more.
+fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
+    let (reader, writer) = io::pipe().unwrap();
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    // Opened anew, so that only this way to the pipe does not wait.
+    let mut impatient = fs::File::options().write(true).custom_flags(libc::O_NONBLOCK).open(path).unwrap();
+    while impatient.write(&[b'x'; 4096]).is_ok() {}
+    while impatient.write(b"x").is_ok() {}
+    (reader, writer)
+}
+
+#[test]
+fn a_standard_error_that_takes_no_warning_neither_holds_nor_ends_the_application() {
+    if let Some(path) = std::env::var_os(LOG_OF_CHILD) {
+        let log =
+            config::Log { level: Level::Verbose, target: Some(Target::File(path.into())), ..config::Log::default() };
+        drop(Log::open(&log, "orders").unwrap());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (unread, full) = full_pipe();
+    let (reader, broken) = io::pipe().unwrap();
+    drop(reader);
+    let full_disk = fs::File::options().write(true).open("/dev/full").unwrap();
+    let (mut told, open) = io::pipe().unwrap();
+    let outlets: [(&str, Stdio); 4] = [
+        ("full pipe", full.into()),
+        ("broken pipe", broken.into()),
+        ("full disk", full_disk.into()),
+        ("open", open.into()),
+    ];
+    for (name, stderr) in outlets {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "a_standard_error_that_takes_no_warning_neither_holds_nor_ends_the_application",
+                "--nocapture",
+            ])
+            .env(LOG_OF_CHILD, folder.path().join(name))
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let ended = loop {
+            match child.try_wait().unwrap() {
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                ended => break ended,
+            }
+        };
+        let _ = child.kill();
+        assert!(ended.is_some_and(|status| status.success()), "{name}: {ended:?}");
+        let text = fs::read_to_string(folder.path().join(name)).unwrap();
+        assert!(text.contains("event=log.level_warning "), "{name}: {text}");
+    }
+    drop(unread);
+    let warning = io::read_to_string(&mut told).unwrap();
+    assert!(warning.starts_with("keystead: the log level \"verbose\" shows details"), "{warning}");
 }

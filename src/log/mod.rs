@@ -41,12 +41,14 @@ mod verify;
 mod view;
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::{Durability, OnFailure, Target, Tls};
 pub use crate::config::{Format, Level};
 use crate::error::{Code, Error, Result};
+use crate::platform;
 pub use anchor::Anchor;
 use chain::{ChainedFile, Keeping};
 use collector::Collector;
@@ -129,7 +131,7 @@ pub struct Written(Option<Ticket>);
 impl Log {
     /// Opens the log: continues the chain in the configured file, or starts one towards another target, for which it does
     /// not wait. Writes nothing at level `none`, or without a target. Levels above `basic` are warned of, in the log
-    /// and on standard error.
+    /// and, where it takes that without waiting, on standard error.
     ///
     /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened or no
     /// thread be started. A full disk is no error, and neither is a collector that is away.
@@ -251,7 +253,7 @@ impl Log {
             "the log level {level:?} shows details of the application and fills disks; set \"basic\" when you are done"
         );
         if self.host.is_none() {
-            eprintln!("keystead: {message}");
+            warn_on_stderr(&message);
         }
         let fields = [("level", level.into()), ("message", message.into())];
         let event = catalogue::LOG_LEVEL_WARNING;
@@ -275,6 +277,13 @@ fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -
 fn open_host(config: &crate::config::Log, on_record: OnRecord, client_name: &str) -> Result<Queue> {
     let view = View::new(config.format, client_name, false);
     Queue::start(Collector::new(Host(on_record), None, view, config.auditor_key.as_ref())?, None)
+}
+
+/// Tells whoever started the application, as well as may be: it is neither held nor ended for that.
+fn warn_on_stderr(message: &str) {
+    if platform::is_stderr_writable() {
+        let _ = io::stderr().write_all(format!("keystead: {message}\n").as_bytes());
+    }
 }
 
 /// What is left of `patience`.
