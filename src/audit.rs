@@ -71,7 +71,7 @@ impl AuditTrail {
     /// and never fails the caller. In a forked child nothing is written: it opens an audit trail of its own.
     pub fn append(&self, row: &Row<'_>) {
         let written = self.queue(row);
-        self.wait(written);
+        let _ = self.wait(written);
     }
 
     /// Puts a row into the queue.
@@ -106,9 +106,9 @@ impl AuditTrail {
         Written(self.queue.push(ROW, Severity::Info, true, cells.into_iter().map(|cell| ("", cell))))
     }
 
-    /// Waits until the row is in the file.
-    pub fn wait(&self, written: Written) {
-        self.queue.wait(written.0);
+    /// Waits until the row is in the file. Returns why it is not.
+    pub fn wait(&self, written: Written) -> Option<String> {
+        self.queue.wait(written.0)
     }
 
     /// Waits until all rows are written, and the file is sealed up to them, but not longer than `patience`. Returns

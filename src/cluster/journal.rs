@@ -81,10 +81,13 @@ impl Journal {
             result_message: fault.message(),
             ..Row::default()
         };
-        self.write(catalogue::KEY_REFUSED, &row);
+        // The key is refused in any case.
+        let _ = self.write(catalogue::KEY_REFUSED, &row);
     }
 
     /// Writes one operation as one server answered it, or failed to.
+    ///
+    /// Errors: `LogFailed` where it could not be written, and the configuration refuses unlogged work.
     pub(super) fn operation<O: Audited>(
         &self,
         server: &Server,
@@ -92,7 +95,7 @@ impl Journal {
         operation: &O,
         answer: std::result::Result<&O::Answer, &Failure>,
         reached: Reached,
-    ) {
+    ) -> Result<()> {
         let outcome = Outcome::of::<O>(answer);
         let kmip_version = reached.version.map(|version| version.to_string()).unwrap_or_default();
         let key = answer.ok().and_then(O::key);
@@ -112,18 +115,16 @@ impl Journal {
             result_message: &outcome.message,
             duration: reached.duration,
         };
-        self.write(O::EVENT, &row);
+        self.write(O::EVENT, &row)
     }
 
-    fn write(&self, event: &'static str, row: &Row<'_>) {
+    fn write(&self, event: &'static str, row: &Row<'_>) -> Result<()> {
         // Both threads write at the same time.
         let kept = self.audit.as_ref().map(|audit| (audit, audit.queue(row)));
-        if self.log.is_enabled(Level::Basic) {
-            self.log.wait(self.queue_row(event, row));
-        }
-        if let Some((audit, row)) = kept {
-            audit.wait(row);
-        }
+        let is_enabled = self.log.is_enabled(Level::Basic);
+        let failure = is_enabled.then(|| self.log.wait(self.queue_row(event, row))).flatten();
+        let audit_failure = kept.and_then(|(audit, row)| audit.wait(row));
+        self.log.judge(failure, || audit_failure)
     }
 
     fn queue_row(&self, event: &'static str, row: &Row<'_>) -> Written {

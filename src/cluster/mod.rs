@@ -28,7 +28,7 @@ pub use server::Server;
 
 use crate::config::{self, Config, Failover, Policy, Reads};
 use crate::error::{Attempt, Code, Error, Result};
-use crate::kmip::{Deadline, DiscoverVersions, Failure};
+use crate::kmip::{Deadline, DiscoverVersions, Failure, Negotiation};
 use crate::log::{Severity, catalogue};
 use failover::{End, FAULTS_OF_TRUST, SystemClock, Terms};
 use health::Change;
@@ -181,7 +181,8 @@ impl Cluster {
         answers.into_iter().next().expect("one answer for one operation")
     }
 
-    /// Asks one server for several things in one request. One subject for each operation.
+    /// Asks one server for several things in one request. One subject for each operation. `LogFailed` where the configuration
+    /// refuses unlogged work and what was asked before, or this, could not be recorded.
     pub fn call_all_on<O: Audited>(
         &self,
         index: usize,
@@ -190,17 +191,29 @@ impl Cluster {
         deadline: Deadline,
     ) -> std::result::Result<Vec<std::result::Result<O::Answer, Failure>>, Failure> {
         let server = self.server(index);
-        let exchange = server.exchange(operations, O::REPEATABLE, deadline);
+        self.journal.check().map_err(|error| Failure::new(error, None))?;
+        let told = |asked: &Negotiation<'_>| {
+            let reached = Reached { address: Some(asked.peer), version: Some(asked.version), duration: asked.duration };
+            self.journal.operation(&server, Subject::default(), &DiscoverVersions, asked.answer, reached)
+        };
+        let exchange = server.exchange(operations, O::REPEATABLE, deadline, &told);
         self.tell_change(&server, exchange.change);
+        let mut recorded = Ok(());
         let reached = Reached { address: exchange.address, version: exchange.version, duration: exchange.duration };
         for (position, (operation, subject)) in operations.iter().zip(subjects).enumerate() {
             let answer = match &exchange.result {
                 Ok(answers) => answers[position].as_ref(),
                 Err(failure) => Err(failure),
             };
-            self.journal.operation(&server, *subject, operation, answer, reached);
+            recorded = recorded.and(self.journal.operation(&server, *subject, operation, answer, reached));
         }
-        exchange.result
+        match recorded {
+            Ok(()) => exchange.result,
+            Err(error) => {
+                let request_sent = exchange.result.err().is_none_or(|failure| failure.request_sent);
+                Err(Failure { request_sent, ..Failure::new(error, exchange.address) })
+            }
+        }
     }
 
     /// Asks every server, all at once, whether it answers, and who made it; [`Server::health`] tells what came of it. Blocks.

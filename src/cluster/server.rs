@@ -10,7 +10,9 @@ use super::health::{Change, Health, State};
 use super::pool::Pool;
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Capabilities, Connection, Connector, Deadline, Failure, Observer, Operation, Version};
+use crate::kmip::{
+    Capabilities, Connection, Connector, Deadline, Failure, Observer, OnNegotiation, Operation, Version,
+};
 
 /// A connection that was silent for so long may have been forgotten by a firewall, which tells nobody.
 const DOUBTFUL: Duration = Duration::from_secs(1);
@@ -105,11 +107,13 @@ impl Server {
     /// Sends the operations as one request over a warm connection, or a new one, and waits for the answers.
     ///
     /// A warm connection that turns out dead is replaced silently where `repeatable` operations allow it.
+    /// `told` is told of what a new connection begins with.
     pub(super) fn exchange<O: Operation>(
         &self,
         operations: &[O],
         repeatable: bool,
         deadline: Deadline,
+        told: OnNegotiation<'_>,
     ) -> Exchange<Vec<std::result::Result<O::Answer, Failure>>> {
         let start = Instant::now();
         lock(&self.health).begin(start);
@@ -124,7 +128,7 @@ impl Server {
             let is_doubtful = repeatable && warm.as_ref().is_some_and(|warm| warm.since.elapsed() > DOUBTFUL);
             // Leaves time for a new connection.
             let turn = if is_doubtful { half_way(deadline) } else { deadline };
-            let mut connection = match warm.map_or_else(|| self.connect(deadline), |warm| Ok(warm.connection)) {
+            let mut connection = match warm.map_or_else(|| self.connect(deadline, told), |warm| Ok(warm.connection)) {
                 Ok(connection) => connection,
                 Err(failure) => {
                     address = address.or(failure.address);
@@ -161,8 +165,8 @@ impl Server {
         self.connector.forget_sessions();
     }
 
-    fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
-        let connection = self.connector.connect(deadline)?;
+    fn connect(&self, deadline: Deadline, told: OnNegotiation<'_>) -> std::result::Result<Connection, Failure> {
+        let connection = self.connector.connect_telling(deadline, told)?;
         let peer = connection.peer();
         if !self.policy.permits_peer(peer.ip(), connection.local().ip()) {
             let message = format!(

@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -40,6 +41,18 @@ pub enum Direction {
 
 /// What is shown every message. It holds secrets: [`super::dump::lines`] tells what may be repeated of it.
 pub type Observer = Arc<dyn Fn(Direction, &[u8]) + Send + Sync>;
+
+/// Discover Versions, as a server answered it that a connection was opened to.
+pub struct Negotiation<'a> {
+    pub peer: SocketAddr,
+    /// The version in which it was asked.
+    pub version: Version,
+    pub answer: std::result::Result<&'a Vec<Version>, &'a Failure>,
+    pub duration: Duration,
+}
+
+/// Is told of each, and says whether to go on.
+pub type OnNegotiation<'a> = &'a dyn Fn(&Negotiation<'_>) -> Result<()>;
 
 /// Opens connections to one configured server, and remembers the protocol version they agreed on.
 pub struct Connector {
@@ -103,12 +116,21 @@ impl Connector {
     /// Resolves the name, tries each of its addresses, shakes hands and, the first time and unless
     /// one is configured, agrees on a protocol version. Blocks until the deadline at most. `request_sent` is false in every failure.
     pub fn connect(&self, deadline: Deadline) -> std::result::Result<Connection, Failure> {
+        self.connect_telling(deadline, &|_| Ok(()))
+    }
+
+    /// As [`Connector::connect`]; `told` is told of every question about protocol versions before anything else is asked.
+    pub fn connect_telling(
+        &self,
+        deadline: Deadline,
+        told: OnNegotiation<'_>,
+    ) -> std::result::Result<Connection, Failure> {
         let mut addresses = self.resolver.resolve(deadline).map_err(|trouble| self.unresolved(&trouble))?;
         let last = *self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         addresses.sort_by_key(|address| Some(*address) != last);
         let mut failures = Vec::new();
         for (tried, address) in addresses.iter().enumerate() {
-            match self.open(*address, deadline.share(addresses.len() - tried)) {
+            match self.open(*address, deadline.share(addresses.len() - tried), told) {
                 Ok(connection) => {
                     *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = Some(*address);
                     return Ok(connection);
@@ -128,7 +150,12 @@ impl Connector {
         self.tickets.clear();
     }
 
-    fn open(&self, address: SocketAddr, deadline: Deadline) -> std::result::Result<Connection, Failure> {
+    fn open(
+        &self,
+        address: SocketAddr,
+        deadline: Deadline,
+        told: OnNegotiation<'_>,
+    ) -> std::result::Result<Connection, Failure> {
         let peer = Peer { server: self.server.clone(), address };
         let fail = |phase, trouble| Failure::new(diagnosis::explain(&peer, phase, &trouble), Some(address));
         let socket = dial::connect(address, deadline).map_err(|trouble| fail(Phase::Connecting, trouble))?;
@@ -154,7 +181,9 @@ impl Connector {
         connection.version = match self.agreed.get() {
             Some(version) => version,
             // The caller's own request was not sent yet.
-            None => connection.negotiate(deadline).map_err(|failure| Failure { request_sent: false, ..failure })?,
+            None => {
+                connection.negotiate(deadline, told).map_err(|failure| Failure { request_sent: false, ..failure })?
+            }
         };
         self.agreed.set(connection.version);
         Ok(connection)
@@ -402,11 +431,16 @@ impl Connection {
 
     /// The highest version that both sides speak. A server that does not know the question speaks 1.0; one that
     /// does not know the version it is put in may know a later one.
-    fn negotiate(&mut self, deadline: Deadline) -> std::result::Result<Version, Failure> {
+    fn negotiate(&mut self, deadline: Deadline, told: OnNegotiation<'_>) -> std::result::Result<Version, Failure> {
         let mut asked = NEGOTIATION;
         let offered = loop {
             self.version = asked;
-            match self.call(&DiscoverVersions, deadline) {
+            let start = Instant::now();
+            let answer = self.call(&DiscoverVersions, deadline);
+            let (peer, duration) = (self.peer.address, start.elapsed());
+            let negotiation = Negotiation { peer, version: asked, answer: answer.as_ref(), duration };
+            told(&negotiation).map_err(|error| self.answered(error))?;
+            match answer {
                 Ok(offered) => break offered,
                 Err(failure) if may_be_about_version(failure.reason) && asked < Version::SPOKEN[0] => {
                     asked.minor += 1;

@@ -27,7 +27,7 @@ pub mod values;
 
 pub use attributes::Attributes;
 pub use capability::{Capabilities, Rung};
-pub use connection::{Connection, Connector, Direction, Observer};
+pub use connection::{Connection, Connector, Direction, Negotiation, Observer, OnNegotiation};
 pub use deadline::Deadline;
 pub use failure::Failure;
 pub use operation::{

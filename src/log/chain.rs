@@ -146,6 +146,9 @@ impl<F: Form> Writer for ChainedFile<F> {
             }
             let (taken, outcome) = self.tail.append(&self.paths, &self.form, records, from);
             self.tell(&outcome, was_failing);
+            if outcome.is_err() {
+                shared.count_lost(taken as u64);
+            }
             shared.set_failure(outcome.err().map(|fault| fault.to_string()));
             from += taken;
             if from >= records.len() {

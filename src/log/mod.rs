@@ -112,6 +112,9 @@ pub(crate) const fn patience(durability: Durability) -> Duration {
     }
 }
 
+/// So long a caller waits for a collector without which no work may be done.
+const PATIENCE_WITH_COLLECTORS: Duration = Duration::from_secs(1);
+
 /// An open log. Threads of its own write; callers wait for what is kept in a file.
 pub struct Log {
     /// `None` where nobody would be told.
@@ -130,7 +133,7 @@ pub struct Written(Option<Ticket>);
 
 impl Log {
     /// Opens the log: continues the chain in the configured file, or starts one towards another target, for which it does
-    /// not wait. Writes nothing at level `none`, or without a target. Levels above `basic` are warned of, in the log
+    /// not wait unless work is refused without it. Writes nothing at level `none`, or without a target. Levels above `basic` are warned of, in the log
     /// and, where it takes that without waiting, on standard error.
     ///
     /// Errors: `FileExposed` where others could exchange or change the file, `System` where it cannot be opened or no
@@ -168,13 +171,13 @@ impl Log {
         level <= self.level && level != Level::None
     }
 
-    /// Writes the record, with serial, previous hash and hash. One of level `basic` is in its file before this returns;
-    /// those of higher levels, and what goes to a collector, are queued. What a failing disk or a collector does not take
-    /// is counted, told by a later record, and never fails the caller. In a forked child nothing is written: it opens a
+    /// Writes the record, with serial, previous hash and hash. One of level `basic` is in its file before this returns, or with
+    /// the collector where no work may be done without; all others are queued. What a failing disk or a collector does not
+    /// take is counted, told by a later record, and never fails the caller. In a forked child nothing is written: it opens a
     /// log of its own.
     pub fn write(&self, record: &Record<'_>) {
         let written = self.queue(record);
-        self.wait(written);
+        let _ = self.wait(written);
     }
 
     /// Puts the record into the queue.
@@ -194,11 +197,9 @@ impl Log {
         Written(self.queue.as_ref().map(push).filter(|_| is_basic))
     }
 
-    /// Waits until a record of level `basic` is in its file.
-    pub fn wait(&self, written: Written) {
-        if let (Some(queue), Some(ticket)) = (&self.queue, written.0) {
-            queue.wait(ticket);
-        }
+    /// Waits until a record of level `basic` is written, as [`Log::write`] does. Returns why it is not.
+    pub fn wait(&self, written: Written) -> Option<String> {
+        self.queue.as_ref()?.wait(written.0?)
     }
 
     /// Whether work may go on: with `on_failure = "refuse"` only while records and rows of the audit trail are written. A
@@ -206,10 +207,20 @@ impl Log {
     ///
     /// Errors: `LogFailed`.
     pub fn check(&self, audit_failure: impl FnOnce() -> Option<String>) -> Result<()> {
+        match self.on_failure {
+            OnFailure::Continue => Ok(()),
+            OnFailure::Refuse => self.judge(self.queues().find_map(Queue::failure), audit_failure),
+        }
+    }
+
+    /// Whether what was done may be made use of: with `on_failure = "refuse"` only where its record and its row of the audit
+    /// trail are written. Given is why they are not.
+    ///
+    /// Errors: `LogFailed`.
+    pub fn judge(&self, failure: Option<String>, audit_failure: impl FnOnce() -> Option<String>) -> Result<()> {
         if self.on_failure == OnFailure::Continue {
             return Ok(());
         }
-        let failure = self.queues().find_map(Queue::failure);
         let refused = match failure {
             Some(why) => Some(refusal("log", &why)),
             None => audit_failure().map(|why| refusal("audit trail", &why)),
@@ -266,7 +277,8 @@ fn open_queue(config: &crate::config::Log, target: &Target, client_name: &str) -
         let view = View::new(config.format, client_name, matches!(target, Target::Syslog(_)));
         let rules = config.tls.as_deref().map(Tls::rules).transpose()?.map(Arc::new);
         let (transport, limit) = (Transport::new(target.clone(), rules), Transport::limit(target, config.format));
-        return Queue::start(Collector::new(transport, limit, view, config.auditor_key.as_ref())?, None);
+        let patience = (config.on_failure == OnFailure::Refuse).then_some(PATIENCE_WITH_COLLECTORS);
+        return Queue::start(Collector::new(transport, limit, view, config.auditor_key.as_ref())?, patience);
     };
     let keeping = Keeping { rotation: config.rotation, durability: config.durability, auditor: config.auditor_key };
     let view = View::new(config.format, client_name, false);

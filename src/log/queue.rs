@@ -24,6 +24,9 @@ const GATHER: Duration = Duration::from_millis(20);
 /// So long a collector is tried after the log was closed, if records still wait.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The ticket of a record that found no room.
+const LOST: u64 = 0;
+
 /// What the thread of a queue does with records.
 pub(crate) trait Writer: Send + 'static {
     /// Writes them all, or says why not with [`Shared::set_failure`]. An empty batch asks to try again what failed.
@@ -91,6 +94,11 @@ struct State {
     retried: u64,
     /// Found no room since the last record that told of it.
     dropped: u64,
+    /// So many were lost since the log was opened.
+    lost: u64,
+    /// Of those that were put in up to here, the last ones that were written together were lost, or some of them.
+    lost_up_to: u64,
+    is_losing: bool,
     /// Why records cannot be written, while that lasts.
     failure: Option<String>,
     /// Somebody waited in vain; nobody else does until the thread comes back.
@@ -152,13 +160,14 @@ impl Queue {
         fields: impl Iterator<Item = (&'static str, &'a str)>,
     ) -> Ticket {
         if !self.process.is_current() {
-            return Ticket(0);
+            return Ticket(LOST);
         }
         let moment = Moment::now();
         let mut state = self.shared.lock();
         if state.waiting.is_full() {
             state.dropped += 1;
-            return Ticket(0);
+            state.lost += 1;
+            return Ticket(LOST);
         }
         state.tell_of_loss(moment);
         state.waiting.push(moment, event, severity, fields);
@@ -173,20 +182,23 @@ impl Queue {
     }
 
     /// Waits until the record is written or lost for good, but not for ever, and not at all where another caller waited
-    /// in vain: a disk that hangs holds the application once.
-    pub fn wait(&self, ticket: Ticket) {
-        let Some(patience) = self.patience else { return };
+    /// in vain: a disk that hangs holds the application once. Returns why it is not written, as far as that is known: where
+    /// nobody waits, nothing is.
+    pub fn wait(&self, ticket: Ticket) -> Option<String> {
+        let patience = self.patience?;
         if !self.process.is_current() {
-            return;
+            return None;
         }
         let is_early = |state: &mut State| state.done < ticket.0 && !state.is_stuck;
         let waited = self.shared.written.wait_timeout_while(self.shared.lock(), patience, is_early);
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
             state.is_stuck = true;
-            state.failure = Some(format!("it has taken nothing for {patience:?}"));
+            state.failure.get_or_insert_with(|| format!("it has taken nothing for {patience:?}"));
             self.shared.written.notify_all();
         }
+        let is_written = ticket.0 != LOST && state.lost_up_to < ticket.0 && ticket.0 <= state.done;
+        (!is_written).then(|| state.failure.clone().unwrap_or_else(|| "a record was lost".to_owned()))
     }
 
     /// Has everything written, and the writer settle. `None` where nobody can wait for that.
@@ -323,6 +335,9 @@ impl Shared {
     fn finish(&self, count: usize) {
         let mut state = self.lock();
         state.done += count as u64;
+        if std::mem::take(&mut state.is_losing) {
+            state.lost_up_to = state.done;
+        }
         state.retried += u64::from(std::mem::take(&mut state.is_retrying));
         state.is_stuck = false;
         drop(state);
@@ -334,9 +349,17 @@ impl Shared {
         self.lock().failure = failure;
     }
 
-    /// Counts records that will never be written.
+    /// Counts records that will never be written, and has a later one tell of them.
     pub fn lose(&self, count: u64) {
         self.lock().dropped += count;
+        self.count_lost(count);
+    }
+
+    /// Counts records that will never be written, or of which that is not known.
+    pub fn count_lost(&self, count: u64) {
+        let mut state = self.lock();
+        state.lost += count;
+        state.is_losing = true;
     }
 
     /// Whether the log was closed so long ago that the thread has to end.

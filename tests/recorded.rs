@@ -1,0 +1,151 @@
+//! Nothing is done on a key server that is recorded nowhere; and where unlogged work is refused, nothing is done with it either.
+
+#[path = "common/keyservers.rs"]
+mod keyservers;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use keyservers::{KeyServers, Kind};
+use keystead::client::{Original, Revocation};
+use keystead::envelope::KeyId;
+use keystead::{Client, Code};
+
+/// All that the client may ask of a key server, as servers count it.
+const OPERATIONS: [&str; 19] = [
+    "DiscoverVersions",
+    "Query",
+    "Create",
+    "Register",
+    "ReKey",
+    "Get",
+    "GetAttributes",
+    "GetAttributeList",
+    "AddAttribute",
+    "ModifyAttribute",
+    "DeleteAttribute",
+    "Locate",
+    "Check",
+    "Activate",
+    "Revoke",
+    "Destroy",
+    "Encrypt",
+    "Decrypt",
+    "MAC",
+];
+
+fn counts(servers: &mut KeyServers) -> Vec<u64> {
+    let names: Vec<String> = servers.servers.iter().map(|server| server.name.clone()).collect();
+    let mut count = |operation: &str| names.iter().map(|name| servers.count(name, operation)).sum();
+    OPERATIONS.iter().map(|operation| count(operation)).collect()
+}
+
+/// A configuration in which the text is replaced.
+fn config(servers: &KeyServers, name: &str, old: &str, new: &str) -> PathBuf {
+    let text = fs::read_to_string(&servers.config).unwrap();
+    assert!(text.contains(old), "{text}");
+    let path = servers.dir.join(name);
+    fs::write(&path, text.replacen(old, new, 1)).unwrap();
+    fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+/// One that refuses unlogged work.
+fn strict(servers: &KeyServers) -> PathBuf {
+    config(servers, "strict.conf", "[log]\n", "[log]\non_failure = \"refuse\"\n")
+}
+
+/// A life of keys and data spaces, as far as the servers' versions have them.
+fn work(client: &Client, folder: &Path) {
+    let id = |text| KeyId::parse(text).unwrap();
+    client.create_key("customer-1").unwrap();
+    client.rotate_key("customer-1").unwrap();
+    client.purge().unwrap();
+    client.key("customer-1").unwrap();
+    assert_eq!(client.key("nobody").err().unwrap().code(), Code::KeyNotFound);
+    client.revoke_key(&id("customer-1/1"), Revocation::Superseded).unwrap();
+    client.destroy_key(&id("customer-1/1")).unwrap();
+    client.list_keys().unwrap();
+    client.probe_servers().unwrap();
+    client.diagnose().unwrap();
+    client.create_kek("master").unwrap();
+    let file = folder.join("space");
+    client.create_space("ledger", "master", &file, Original::Destroy).unwrap();
+    client.purge().unwrap();
+    client.unlock_space(&fs::read(&file).unwrap(), "ledger").unwrap();
+    client.rotate_kek("master").unwrap();
+    client.rewrap_space("master", &file).unwrap();
+}
+
+#[test]
+fn every_operation_that_a_server_counts_is_in_the_log_and_in_the_audit_trail() {
+    for kind in [Kind::PyKmip, Kind::Go].into_iter().filter(|kind| kind.is_there()) {
+        let mut servers = KeyServers::start_kind(kind, 2);
+        let before = counts(&mut servers);
+        let client = Client::open(&servers.config).unwrap();
+        work(&client, &servers.dir);
+        client.close().unwrap();
+        let counted: Vec<u64> = counts(&mut servers).iter().zip(before).map(|(after, before)| after - before).collect();
+        let (log, audit) = (fs::read_to_string(&servers.log).unwrap(), fs::read_to_string(&servers.audit).unwrap());
+        let squeezed = |text: &str| text.replace(" (wrapped)", "").replace([' ', '_', '-'], "").to_lowercase();
+        let logged = |operation: &str| {
+            let events = log.lines().filter_map(|line| line.split(" event=kmip.").nth(1)?.split(' ').next());
+            events.filter(|event| squeezed(event) == squeezed(operation)).count() as u64
+        };
+        let audited = |operation: &str| {
+            let cells = audit.lines().filter_map(|row| row.split(',').next());
+            cells.filter(|cell| squeezed(cell) == squeezed(operation)).count() as u64
+        };
+        for (operation, counted) in OPERATIONS.iter().zip(&counted) {
+            let recorded = (logged(operation), audited(operation));
+            assert_eq!(recorded, (*counted, *counted), "{kind:?}: {operation}, {counted} of which a server counted");
+        }
+        // What no test asks for proves nothing.
+        assert!(counted.iter().filter(|count| **count > 0).count() >= 9, "{counted:?}");
+        assert!(counted[0] > 0, "no version was negotiated");
+    }
+}
+
+#[test]
+fn nothing_is_done_with_what_could_not_be_recorded_where_unlogged_work_is_refused() {
+    let mut servers = KeyServers::start(2);
+    let client = Client::open(&strict(&servers)).unwrap();
+    for path in [servers.log.clone(), servers.audit.clone()] {
+        let name = path.file_name().unwrap().to_string_lossy().replace('.', "-");
+        let aside = path.with_extension("aside");
+        fs::rename(&path, &aside).unwrap();
+        symlink(&aside, &path).unwrap();
+        let before = counts(&mut servers);
+        let refused = client.create_key(&name).err().unwrap();
+        assert!(refused.code() == Code::LogFailed && refused.message().contains("symbolic link"), "{refused}");
+        let asked: u64 = counts(&mut servers).iter().zip(before).map(|(after, before)| after - before).sum();
+        // The version is negotiated; nothing else is done once the record of that is missing.
+        assert!(asked <= 1, "{asked} operations without a record of the first");
+        assert_eq!(client.create_key(&name).err().unwrap().code(), Code::LogFailed);
+        fs::rename(&aside, &path).unwrap();
+        client.create_key(&name).unwrap();
+    }
+    let told = fs::read_to_string(&servers.log).unwrap();
+    assert!(told.contains(" event=log.lost "), "{told}");
+}
+
+#[test]
+fn the_first_call_is_refused_too_while_a_collector_is_away() {
+    let mut servers = KeyServers::start(1);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let target = format!("target = \"file:{}\"", servers.log.display());
+    let config = config(
+        &servers,
+        "away.conf",
+        &target,
+        &format!("target = \"tcp://127.0.0.1:{port}\"\non_failure = \"refuse\""),
+    );
+    let before = counts(&mut servers);
+    let client = Client::open(&config).unwrap();
+    assert_eq!(client.create_key("customer-1").err().unwrap().code(), Code::LogFailed);
+    assert_eq!(counts(&mut servers), before);
+}
