@@ -117,6 +117,11 @@ impl AuditTrail {
         self.queue.flush(patience)
     }
 
+    /// How it stands with rows that are to be written.
+    pub fn health(&self) -> log::Health {
+        self.queue.health()
+    }
+
     /// Why rows cannot be written, while that lasts. Tries again.
     pub fn failure(&self) -> Option<String> {
         self.queue.failure()

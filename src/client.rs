@@ -229,6 +229,9 @@ impl Client {
             config: lock(&parts.config_status).clone(),
             cache: CacheStatus::of(parts.keys.counts()),
             rotation_due: parts.keys.due(),
+            log: parts.journal.log.health(),
+            on_record: parts.journal.log.health_of_host(),
+            audit: parts.journal.audit.as_ref().map(|audit| audit.health()),
             servers: parts
                 .cluster
                 .order()

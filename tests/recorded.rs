@@ -124,8 +124,17 @@ fn nothing_is_done_with_what_could_not_be_recorded_where_unlogged_work_is_refuse
         // The version is negotiated; nothing else is done once the record of that is missing.
         assert!(asked <= 1, "{asked} operations without a record of the first");
         assert_eq!(client.create_key(&name).err().unwrap().code(), Code::LogFailed);
+        let status = client.status().unwrap();
+        let (log, audit) = (status.log.unwrap(), status.audit.unwrap());
+        let (failing, sound) = if path == servers.log { (log, audit) } else { (audit, log) };
+        assert!(failing.lost > 0 && failing.failing_since > Some(1_700_000_000), "{failing:?}");
+        assert!(failing.reason.is_some_and(|why| why.contains("symbolic link")));
+        assert_eq!((sound.failing_since, sound.reason), (None, None));
         fs::rename(&aside, &path).unwrap();
         client.create_key(&name).unwrap();
+        let status = client.status().unwrap();
+        let (log, audit) = (status.log.unwrap(), status.audit.unwrap());
+        assert!(log.lost > 0 && log.failing_since.is_none() && audit.failing_since.is_none(), "{log:?} {audit:?}");
     }
     let told = fs::read_to_string(&servers.log).unwrap();
     assert!(told.contains(" event=log.lost "), "{told}");

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cluster::{Server, State};
 use crate::keys::Counts;
+use crate::log::Health;
 
 /// What the client knows of itself and its servers.
 #[derive(Clone, Debug, Serialize)]
@@ -19,6 +20,12 @@ pub struct Status {
     pub cache: CacheStatus,
     /// The cached keys that are to be rotated, by name.
     pub rotation_due: Vec<String>,
+    /// How it stands with records on their way to the log's target; absent without one.
+    pub log: Option<Health>,
+    /// With those on their way to the application; absent where it takes none.
+    pub on_record: Option<Health>,
+    /// With rows of the audit trail; absent without one.
+    pub audit: Option<Health>,
     pub servers: Vec<ServerStatus>,
 }
 

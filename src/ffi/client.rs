@@ -258,7 +258,9 @@ pub unsafe extern "C" fn keystead_client_decrypt_masked(
 
 /// What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
 /// "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the
-/// "reload_error" that keeps a changed one from being taken up), "cache", and "servers" (for each its "state", KMIP
+/// "reload_error" that keeps a changed one from being taken up), "cache", "log", "on_record" and "audit" (how many records
+/// were "lost", "failing_since" when none can be written, in seconds since 1970, and for which "reason"; null where
+/// there is no such target), and "servers" (for each its "state", KMIP
 /// version, vendor, last error, latency, and when our certificate and its own end). Does not block.
 ///
 /// On success *out_json is to be freed with keystead_bytes_free(), else NULL.

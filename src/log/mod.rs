@@ -54,6 +54,7 @@ use chain::{ChainedFile, Keeping};
 use collector::Collector;
 use host::Host;
 pub use host::{OnRecord, Told};
+pub use queue::Health;
 use queue::{Flush, Queue, Ticket};
 pub use report::{Finding, Kind, Report, Stream};
 #[cfg(feature = "auditor")]
@@ -252,6 +253,16 @@ impl Log {
         if let Some(host) = &self.host {
             host.close();
         }
+    }
+
+    /// How it stands with records on their way to the target of the configuration. `None` without one.
+    pub fn health(&self) -> Option<Health> {
+        self.queue.as_ref().map(Queue::health)
+    }
+
+    /// As [`Log::health`], on their way to the application.
+    pub fn health_of_host(&self) -> Option<Health> {
+        self.host.as_ref().map(|host| host.health())
     }
 
     fn queues(&self) -> impl Iterator<Item = &Queue> {

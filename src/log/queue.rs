@@ -11,6 +11,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use super::Severity;
 use super::batch::Batch;
 use super::catalogue;
@@ -57,6 +59,17 @@ pub(crate) struct Queue {
     retries: bool,
 }
 
+/// How it stands with records that are to be written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Records that will never be written, since it was opened.
+    pub lost: u64,
+    /// Since when none can be written, in seconds since 1970; absent while they can.
+    pub failing_since: Option<i64>,
+    /// Why not.
+    pub reason: Option<String>,
+}
+
 /// A record's place in the queue.
 #[derive(Clone, Copy)]
 #[must_use]
@@ -99,8 +112,9 @@ struct State {
     /// Of those that were put in up to here, the last ones that were written together were lost, or some of them.
     lost_up_to: u64,
     is_losing: bool,
-    /// Why records cannot be written, while that lasts.
+    /// Why records cannot be written, while that lasts, and since when, in seconds since 1970.
     failure: Option<String>,
+    failing_since: Option<i64>,
     /// Somebody waited in vain; nobody else does until the thread comes back.
     is_stuck: bool,
     closed_at: Option<Instant>,
@@ -194,7 +208,8 @@ impl Queue {
         let (mut state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() {
             state.is_stuck = true;
-            state.failure.get_or_insert_with(|| format!("it has taken nothing for {patience:?}"));
+            let why = state.failure.take().unwrap_or_else(|| format!("it has taken nothing for {patience:?}"));
+            state.set_failure(Some(why));
             self.shared.written.notify_all();
         }
         let is_written = ticket.0 != LOST && state.lost_up_to < ticket.0 && ticket.0 <= state.done;
@@ -249,6 +264,12 @@ impl Queue {
     /// Whether whatever the thread writes to calls us. Waiting for the thread would be waiting for ourselves.
     fn is_own_thread(&self) -> bool {
         std::thread::current().id() == self.thread
+    }
+
+    /// How it stands with what was put in. Tries nothing, and waits for nothing.
+    pub fn health(&self) -> Health {
+        let state = self.shared.lock();
+        Health { lost: state.lost, failing_since: state.failing_since, reason: state.failure.clone() }
     }
 
     /// Why records are not written, while that lasts. Tries again where that may help.
@@ -346,7 +367,7 @@ impl Shared {
 
     /// Why the last record could not be written; `None` where it was.
     pub fn set_failure(&self, failure: Option<String>) {
-        self.lock().failure = failure;
+        self.lock().set_failure(failure);
     }
 
     /// Counts records that will never be written, and has a later one tell of them.
@@ -355,7 +376,7 @@ impl Shared {
         self.count_lost(count);
     }
 
-    /// Counts records that will never be written, or of which that is not known.
+    /// Counts records that will never be written. Of all that is being written it is no more known that it is.
     pub fn count_lost(&self, count: u64) {
         let mut state = self.lock();
         state.lost += count;
@@ -379,6 +400,11 @@ impl Shared {
 }
 
 impl State {
+    fn set_failure(&mut self, failure: Option<String>) {
+        self.failing_since = failure.as_ref().map(|_| self.failing_since.unwrap_or_else(|| Moment::now().seconds()));
+        self.failure = failure;
+    }
+
     /// Puts the count of what was lost where the next record goes.
     fn tell_of_loss(&mut self, moment: Moment) {
         if self.dropped == 0 {

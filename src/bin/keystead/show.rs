@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use keystead::client::{Check, ServerStatus, Verdict};
+use keystead::client::{Check, ServerStatus, Status, Verdict};
 use keystead::{Client, Error, Result};
 use serde::Serialize;
 
@@ -67,7 +67,7 @@ pub fn status(client: &Client, as_json: bool) -> Result<ExitCode> {
     if as_json {
         json(&status)?;
     } else {
-        text(&servers(&status.servers))?;
+        text(&(servers(&status.servers) + &losses(&status)))?;
     }
     let is_served = status.servers.iter().any(|server| server.state == "healthy");
     Ok(if is_served { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -94,6 +94,21 @@ fn servers(servers: &[ServerStatus]) -> String {
     let failed = servers.iter().filter(|server| server.state != "healthy");
     let reasons = failed.filter_map(|server| Some(format!("\n{}\n", server.last_error.as_ref()?)));
     columns(&rows) + &reasons.collect::<String>()
+}
+
+/// What is not recorded, and why.
+fn losses(status: &Status) -> String {
+    let sinks = [("the log", &status.log), ("the audit trail", &status.audit)];
+    let told = sinks.into_iter().filter_map(|(what, health)| {
+        let health = health.as_ref()?;
+        let failing = match (health.failing_since, &health.reason) {
+            (Some(since), Some(reason)) => format!("; it cannot be written since {}: {reason}", utc(since)),
+            _ => String::new(),
+        };
+        let is_told = health.lost > 0 || !failing.is_empty();
+        is_told.then(|| format!("\n{what} lost {} records{failing}\n", health.lost))
+    });
+    told.collect()
 }
 
 /// Prints what was looked at, and how it is. Exit status 1 if anything does not work.

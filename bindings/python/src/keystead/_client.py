@@ -401,7 +401,9 @@ class Client(Handle):
         check(library().client_reload(self._handle, byref(error)), error)
 
     def status(self) -> dict[str, Any]:
-        """What the client knows of itself: "client", "memory_tier", "config", "cache", "rotation_due", "servers"."""
+        """What the client knows of itself: "client", "memory_tier", "config", "cache", "rotation_due", "servers",
+        and "log", "on_record" and "audit", each with what was "lost", "failing_since" (seconds since 1970) and the "reason".
+        """
         text, error = c_void_p(), c_void_p()
         check(library().client_status(self._handle, byref(text), byref(error)), error)
         status: dict[str, Any] = json.loads(take_text(text))
@@ -415,7 +417,11 @@ class Client(Handle):
 
     def close(self) -> None:
         """Wipes the keys, ends the connections, writes the last record. Closing twice is allowed; every other use of
-        the client and of its keys raises `ClosedError`."""
+        the client and of its keys raises `ClosedError`.
+
+        Leaving the `with` block does it, too. Without it (the client is only deleted, or the program ends) the log has
+        no `client.stop`, and its last records no checkpoint.
+        """
         error = c_void_p()
         check(library().client_close(self._handle, byref(error)), error)
 
