@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use keystead::audit::{AuditTrail, Row};
-use keystead::config::{self, OnFailure, Target};
+use keystead::config::{self, Durability, OnFailure, Target};
 use keystead::log::{Level, Log, Record, Severity, verify};
 
 /// A small file system of its own. Only root may mount one.
@@ -202,6 +202,59 @@ fn a_link_in_the_place_of_a_file_is_never_followed_and_the_log_counts_what_that_
             assert_eq!(check(&path(name), 102), 100);
         }
     }
+}
+
+/// Stands between a program and a disk that loses what it was given, as long as a file says so.
+const FAILING_DISK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+int fdatasync(int fd) {
+    if (access(getenv("KEYSTEAD_TEST_FAILS"), F_OK) == 0) { errno = EIO; return -1; }
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+"#;
+
+#[test]
+fn a_record_that_stands_in_the_file_is_not_counted_as_lost_when_the_disk_may_not_have_it() {
+    if let (Some(path), Some(fails)) = (std::env::var_os(LOG_OF_CHILD), std::env::var_os("KEYSTEAD_TEST_FAILS")) {
+        let (target, durability) = (Some(Target::File(path.into())), Durability::Fsync);
+        let settings = config::Log { target, durability, on_failure: OnFailure::Refuse, ..config::Log::default() };
+        let log = Log::open(&settings, "orders").unwrap();
+        let write = |key: &'static str| {
+            let fields = [("key_name", Cow::from(key))];
+            let record = Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields };
+            log.wait(log.queue(&record))
+        };
+        assert_eq!(write("first"), None);
+        fs::write(&fails, "").unwrap();
+        let why = write("doubtful").expect("it is not known to be on the disk");
+        assert!(why.contains("may not be on the disk"), "{why}");
+        assert!(log.health().unwrap().failing_since.is_some());
+        fs::remove_file(&fails).unwrap();
+        assert_eq!(write("last"), None);
+        let health = log.health().unwrap();
+        assert_eq!((health.lost, health.failing_since), (0, None));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("failing.c"), folder.path().join("failing.so"));
+    fs::write(&source, FAILING_DISK).unwrap();
+    let compiler = std::env::var_os("KEYSTEAD_CC").unwrap_or_else(|| "cc".into());
+    let compiled = Command::new(compiler).args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status().unwrap();
+    assert!(compiled.success());
+    let path = folder.path().join("keystead.log");
+    let done = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_record_that_stands_in_the_file_is_not_counted_as_lost_when_the_disk_may_not_have_it"])
+        .env(LOG_OF_CHILD, &path)
+        .env("KEYSTEAD_TEST_FAILS", folder.path().join("fails"))
+        .env("LD_PRELOAD", &library)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    assert_eq!(check(&path, 3), 0);
 }
 
 /// The file of a log that this test opens when it runs again in a process of its own.

@@ -146,8 +146,10 @@ impl<F: Form> Writer for ChainedFile<F> {
             }
             let (taken, outcome) = self.tail.append(&self.paths, &self.form, records, from);
             self.tell(&outcome, was_failing);
-            if outcome.is_err() {
-                shared.count_lost(taken as u64);
+            match &outcome {
+                Ok(_) => {}
+                Err(Fault::Unsynced(_)) => shared.count_lost(0),
+                Err(_) => shared.count_lost(taken as u64),
             }
             shared.set_failure(outcome.err().map(|fault| fault.to_string()));
             from += taken;
@@ -189,6 +191,11 @@ impl Tail {
         match self.locked(paths, |tail, state| tail.write(paths, form, (batch, from), &mut taken, state)) {
             Ok(()) => (taken, Ok(self.lost.take().map_or(0, |lost| lost.count))),
             Err(fault) => {
+                if matches!(fault, Fault::Unsynced(_)) {
+                    // It stands in the file, and so does the count of what was lost before.
+                    self.lost = None;
+                    return (taken, Err(fault));
+                }
                 let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
                 let count = self.lost.as_ref().map_or(0, |lost| lost.count) + taken as u64;
                 self.lost = Some(Lost { count, reason: fault.to_string(), is_impatient });
@@ -250,7 +257,8 @@ impl Tail {
     ) -> std::result::Result<(), Fault> {
         let mut found = self.find(paths, form.layout(), state)?;
         if found.notices.is_empty() && self.is_full(paths, &found.position) {
-            self.rotate(paths, form, &mut found, state)?;
+            // Of the records nothing is written then.
+            self.rotate(paths, form, &mut found, state).map_err(Fault::before_writing)?;
         }
         if let Some(lost) = &self.lost {
             found.notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
@@ -399,7 +407,8 @@ impl Tail {
         })
     }
 
-    /// Writes the lines, then the state, and then what is left of the seal that was used for them.
+    /// Writes the lines, then the state, and then what is left of the seal that was used for them. Where the lines stand in
+    /// the file, and the disk may not have them, all that is done first.
     fn put<F: Form>(
         &mut self,
         lines: &Lines<'_, F>,
@@ -410,9 +419,10 @@ impl Tail {
         let file = &self.file.as_ref().expect("`find` opened it").file;
         let mut position = lines.position;
         write_whole(file, lines.text.as_bytes(), position.offset)?;
-        if paths.keeping.durability == Durability::Fsync {
-            file.sync_data()?;
-        }
+        let synced = match paths.keeping.durability {
+            Durability::Fsync => file.sync_data().map_err(Fault::Unsynced),
+            Durability::Flush => Ok(()),
+        };
         position.offset += lines.text.len() as u64;
         let line = position.encode();
         // Should this fail, the file itself tells the next writer how far the chain went.
@@ -421,7 +431,7 @@ impl Tail {
         if let (Some(sealer), Some(seal)) = (&mut self.sealer, used) {
             sealer.keep(seal, paths.keeping.durability);
         }
-        Ok(())
+        synced
     }
 }
 

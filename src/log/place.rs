@@ -19,6 +19,8 @@ pub(crate) enum Fault {
     Exposed(Error),
     /// The system says so.
     Failed(io::Error),
+    /// It is written, and whether the disk has it is not known.
+    Unsynced(io::Error),
 }
 
 impl From<io::Error> for Fault {
@@ -32,6 +34,7 @@ impl std::fmt::Display for Fault {
         match self {
             Fault::Exposed(error) => error.fmt(f),
             Fault::Failed(error) => error.fmt(f),
+            Fault::Unsynced(error) => write!(f, "what was written may not be on the disk: {error}"),
         }
     }
 }
@@ -39,7 +42,11 @@ impl std::fmt::Display for Fault {
 impl Fault {
     /// Whether it may pass without anybody changing the configuration: a full or failing disk.
     pub fn is_passing(&self) -> bool {
-        let Fault::Failed(error) = self else { return false };
+        let error = match self {
+            Fault::Exposed(_) => return false,
+            Fault::Failed(error) => error,
+            Fault::Unsynced(_) => return true,
+        };
         matches!(
             error.kind(),
             io::ErrorKind::StorageFull
@@ -50,11 +57,19 @@ impl Fault {
         ) || error.raw_os_error() == Some(libc::EIO)
     }
 
+    /// Of something else than what is to be written.
+    pub fn before_writing(self) -> Fault {
+        match self {
+            Fault::Unsynced(error) => Fault::Failed(error),
+            other => other,
+        }
+    }
+
     /// As the error of opening `path`, which `what` names.
     pub fn into_error(self, path: &Path, what: &str) -> Error {
         let error = match self {
             Fault::Exposed(error) => return error,
-            Fault::Failed(error) => error,
+            Fault::Failed(error) | Fault::Unsynced(error) => error,
         };
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => "make its folder, owned by this user, mode 0700",

@@ -133,7 +133,7 @@ impl StateFile {
 
 fn failed(fault: Fault) -> io::Error {
     match fault {
-        Fault::Failed(error) => error,
+        Fault::Failed(error) | Fault::Unsynced(error) => error,
         Fault::Exposed(error) => io::Error::other(error.message().to_owned()),
     }
 }
