@@ -72,6 +72,28 @@ fn a_new_day_begins_a_new_file() {
     assert_eq!(check(&path).0.len(), 2);
 }
 
+#[cfg(feature = "auditor")]
+#[test]
+fn the_checkpoint_of_a_pause_ends_yesterdays_file_and_does_not_prolong_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keystead.log");
+    let day = Duration::from_secs(24 * 3600);
+    let (target, rotation) = (Some(Target::File(path.clone())), Rotation { every: Some(day), ..Rotation::default() });
+    let auditor_key = Some(keystead::log::AuditorPrivateKey::generate().unwrap().public());
+    let log = Log::open(&config::Log { target, rotation, auditor_key, ..config::Log::default() }, "orders").unwrap();
+    write(&log);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(SystemTime::now() - day).unwrap();
+    // What a pause brings, too.
+    assert!(log.flush(Duration::from_secs(20)));
+    write(&log);
+    let records = |file: &PathBuf| fs::read_to_string(file).unwrap().matches(" event=kmip.get ").count();
+    let mut files = check(&path).0;
+    files.retain(|file| file.extension().is_none_or(|extension| extension != "seal"));
+    assert_eq!(files.iter().map(records).collect::<Vec<_>>(), [1, 1], "{files:?}");
+    let yesterday = fs::read_to_string(&files[1]).unwrap();
+    assert!(yesterday.lines().last().unwrap().contains(" event=log.checkpoint "), "{yesterday}");
+}
+
 #[test]
 fn as_many_are_kept_as_the_configuration_says_and_nothing_else_is_removed() {
     let folder = tempfile::tempdir().unwrap();

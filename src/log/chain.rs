@@ -315,13 +315,18 @@ impl Tail {
         outcome
     }
 
-    /// Seals what was written so far. What has to be told of the file first is left to the next record.
+    /// Seals what was written so far. What has to be told of the file first is left to the next record. A file whose time
+    /// is over is put aside: the checkpoint counts as the last that was written to it.
     fn seal<F: Form>(&mut self, paths: &Paths, form: &F, state: &File) -> std::result::Result<(), Fault> {
-        let found = self.find(paths, form.layout(), state)?;
-        match found.notices.is_empty() {
-            true => self.checkpoint(paths, form, found.position, state).map(|_| ()),
-            false => Ok(()),
+        let mut found = self.find(paths, form.layout(), state)?;
+        if !found.notices.is_empty() {
+            return Ok(());
         }
+        if self.is_full(paths, &found.position) {
+            self.rotate(paths, form, &mut found, state)?;
+            return self.put_found(paths, form, found, |_| {}, state);
+        }
+        self.checkpoint(paths, form, found.position, state).map(|_| ())
     }
 
     /// Ends a file, or writing for now, with a checkpoint. Returns where the chain then stands.
