@@ -50,7 +50,7 @@ events! {
     CLIENT_START = "client.start", Notice, Basic,
         "A client was opened.";
     CLIENT_STOP = "client.stop", Notice, Basic,
-        "A client was closed.";
+        "A client was closed. One that an application does not close (its process ends, or a binding only frees it) leaves neither this nor a last checkpoint.";
     CONFIG_FINDING = "config.finding", Warning, Basic,
         "The configuration permits something that its owner should know of; `message` says what to do.";
     CONFIG_LOADED = "config.loaded", Notice, Basic,

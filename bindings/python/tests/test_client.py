@@ -124,6 +124,8 @@ class AClient(WithKeyServers):
         self.assertIsNone(status["config"]["reload_error"])
         self.assertEqual(status["client"], "keystead-test")
         self.assertEqual(len(status["servers"]), 2)
+        sound = {"lost": 0, "failing_since": None, "reason": None}
+        self.assertEqual((status["log"], status["audit"], status["on_record"]), (sound, sound, None))
         self.assertGreaterEqual(status["cache"]["keys"], 1)
 
     def test_keeps_its_keys_when_it_is_quiesced(self) -> None:
@@ -178,6 +180,26 @@ class AConfiguration(WithKeyServers):
             with self.subTest(path), self.assertRaises(keystead.ConfigurationError) as caught:
                 keystead.Client(path)
             self.assertIn(str(path), str(caught.exception))
+
+    def test_that_puts_the_log_where_nothing_can_be_is_a_fault_of_the_host(self) -> None:
+        config = self.config_with("keystead.log", "missing/keystead.log")
+        with self.assertRaises(keystead.HostError) as caught:
+            keystead.Client(config)
+        self.assertEqual(caught.exception.code, keystead.Code.SYSTEM)
+        self.assertIn("make its folder", str(caught.exception))
+
+    def test_that_refuses_unlogged_work_refuses_the_very_call_whose_record_fails(self) -> None:
+        config = self.config_with("[log]\n", '[log]\non_failure = "refuse"\n')
+        with keystead.Client(config) as client:
+            log = self.servers.config.parent / "keystead.log"
+            log.rename(log.with_suffix(".aside"))
+            log.symlink_to(log.with_suffix(".aside"))
+            with self.assertRaises(keystead.LogError):
+                client.create_key("unlogged")
+            self.assertIn("symbolic link", client.status()["log"]["reason"])
+            log.unlink()
+            log.with_suffix(".aside").rename(log)
+            client.create_key("logged")
 
     def test_that_is_given_as_an_example_lacks_nothing_but_the_files_it_names(self) -> None:
         example = (ROOT / "examples/keystead.conf").read_text(encoding="utf-8")

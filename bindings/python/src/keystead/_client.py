@@ -402,7 +402,8 @@ class Client(Handle):
 
     def status(self) -> dict[str, Any]:
         """What the client knows of itself: "client", "memory_tier", "config", "cache", "rotation_due", "servers",
-        and "log", "on_record" and "audit", each with what was "lost", "failing_since" (seconds since 1970) and the "reason".
+        and "log", "on_record" and "audit", each with what was "lost", "failing_since" (seconds since 1970) and the
+        "reason".
         """
         text, error = c_void_p(), c_void_p()
         check(library().client_status(self._handle, byref(text), byref(error)), error)

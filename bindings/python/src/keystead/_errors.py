@@ -76,8 +76,16 @@ class KeyStateError(DataError):
     """The key's state, age or quality forbids this use."""
 
 
+class LogError(KeysteadError):
+    """The log or the audit trail cannot be written, and the configuration refuses unlogged work."""
+
+
+class HostError(KeysteadError):
+    """The system refused what the library needs: a file, a thread, locked memory. The message says what to mend."""
+
+
 class InternalError(KeysteadError):
-    """The library or the system it runs on failed."""
+    """The library failed."""
 
 
 _BLOCKS = {
@@ -103,6 +111,9 @@ _CLASSES: dict[int, type[KeysteadError]] = {
     Code.KEY_REFERENCED: KeyStateError,
     Code.KEY_SPLIT: KeyStateError,
     Code.KEY_SHARED: KeyStateError,
+    Code.MEMORY_EXHAUSTED: HostError,
+    Code.SYSTEM: HostError,
+    Code.LOG_FAILED: LogError,
 }
 
 
