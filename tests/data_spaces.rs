@@ -180,6 +180,10 @@ fn below_1_2_spaces_are_refused_before_anything_is_made() {
     create(&capable, "orders", &file);
     let error = old.unlock_space(&std::fs::read(&file).unwrap(), "orders").err().unwrap();
     assert_eq!(error.code(), Code::Unsupported);
+    for word in ["cannot unlock", "master/1", rungs()[0].1.name(), "needs 1."] {
+        assert!(error.message().contains(word), "{error}");
+    }
+    assert!(!error.message().contains("nothing was made"), "{error}");
 }
 
 #[test]

@@ -244,7 +244,11 @@ impl Keys {
 
     /// The KEK as known to a server that can work with it: a protected DEK is not lost while one of them can unwrap it.
     pub(super) fn at_capable_server(&self, mut kek: Kek, deadline: Deadline) -> Result<Kek> {
-        let Err(refusal) = self.check_rung(&kek, deadline) else { return Ok(kek) };
+        let refusal = match self.lack_of(kek.found.server, kek.rung, deadline) {
+            Ok(None) => return Ok(kek),
+            Ok(Some(lack)) => not_unlocked(&self.cluster.server(kek.found.server).name(), &kek, &lack),
+            Err(error) => error,
+        };
         let can = |&server: &usize| {
             let turn = self.cluster.turn(server, deadline);
             matches!(self.lack_of(server, kek.rung, turn), Ok(None))
@@ -319,8 +323,18 @@ fn lowered(name: &str) -> Error {
 
 fn no_rung(server: &str, lack: &str) -> Error {
     let message = format!(
-        "key server {server} cannot protect the key of a data space: {lack}; nothing was made. Bring it to KMIP 1.2 or \
-         later, or use named keys, which work with every version"
+        "key server {server} cannot protect the key of a data space: {lack}; nothing was made. Have it offer that, or use \
+         named keys, which work with every version"
+    );
+    Error::new(Code::Unsupported, message)
+}
+
+fn not_unlocked(server: &str, kek: &Kek, lack: &str) -> Error {
+    let message = format!(
+        "key server {server} cannot unlock a data space under key encryption key {} ({}): {lack}, and no other configured key \
+         server can; name one in the configuration that can, or have this one offer that",
+        kek.id,
+        kek.rung.name()
     );
     Error::new(Code::Unsupported, message)
 }
