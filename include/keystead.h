@@ -518,6 +518,60 @@ keystead_status keystead_client_create_kek(const keystead_client *client,
                                            const char *name,
                                            keystead_error **err);
 
+// Makes a new version of the KEK called name, for what is protected from now on; keystead_client_rewrap_space() moves what
+// is there. How it protects may be better than that of the version before, where all configured servers have come to offer
+// that, and is never less. All of them have to answer. Blocks on the network until the deadline of the configuration.
+//
+// On success *out_kek_id is the name and version, "master/2", to be freed with keystead_bytes_free(), else NULL.
+//
+// Returns what keystead_client_create_kek() returns; KEY_NOT_FOUND if there is no such KEK; UNSUPPORTED also where the
+// servers offer less than before.
+keystead_status keystead_client_rotate_kek(const keystead_client *client,
+                                           const char *name,
+                                           keystead_bytes **out_kek_id,
+                                           keystead_error **err);
+
+// Ends the time of a KEK's version: nothing is protected under it any more. kek_id is its name and version, why one of
+// KEYSTEAD_REVOCATION_*. Some key servers unlock nothing with a deactivated KEK, so that one is not deactivated while the
+// protected DEK in any file is known to be under it; rewrap those first. One that is compromised ends at once, and its spaces
+// stop within the time to live of the caches. Blocks on the network until the deadline of the configuration, and on
+// files.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; KEY_NOT_FOUND if there is no such version; KEY_STATE
+// if its state does not allow it; KEY_REFERENCED while anything is known to need it; KEY_AMBIGUOUS if the servers hold two;
+// NO_SERVER or another 3xx; another 4xx; LOG_FAILED; SYSTEM; INTERNAL.
+keystead_status keystead_client_revoke_kek(const keystead_client *client,
+                                           const char *kek_id,
+                                           keystead_revocation why,
+                                           keystead_error **err);
+
+// Destroys a KEK's version on the key servers: what is under it can never be unlocked again, and so its data never be read.
+// It takes two steps: a version that is active is refused until it was revoked. kek_id is its name and version. Blocks on
+// the network until the deadline of the configuration, and on files.
+//
+// Returns what keystead_client_revoke_kek() returns; KEY_STATE while it is active.
+keystead_status keystead_client_destroy_kek(const keystead_client *client,
+                                            const char *kek_id,
+                                            keystead_error **err);
+
+// As keystead_client_add_reference(), for a version of a KEK, which is then neither deactivated nor destroyed. Creating and
+// rewrapping a space does so with its file. Blocks on the network until the deadline of the configuration, and on files.
+//
+// Returns what keystead_client_add_reference() returns; KEY_NOT_FOUND if there is no such version; KEY_AMBIGUOUS if the
+// servers hold two; NO_SERVER or another 3xx; another 4xx.
+keystead_status keystead_client_add_kek_reference(const keystead_client *client,
+                                                  const char *kek_id,
+                                                  const char *what,
+                                                  keystead_error **err);
+
+// Forgets that what needs a version of a KEK. Blocks as keystead_client_add_kek_reference() does.
+//
+// Returns what keystead_client_add_kek_reference() returns.
+keystead_status keystead_client_remove_kek_reference(const keystead_client *client,
+                                                     const char *kek_id,
+                                                     const char *what,
+                                                     keystead_error **err);
+
 // Creates the data space called name: the key manager makes its key and encrypts it under the newest version of the
 // KEK called kek, and the result, the protected DEK, is written to the file at file_path, to be kept near the data. A
 // crash leaves the whole file or none. Then the key manager's own copy of the key is destroyed, or kept if keep_original

@@ -13,6 +13,7 @@ fn the_committed_header_is_current() {
         "bytes",
         "record",
         "client",
+        "kek",
         "space",
         "lifecycle",
         "key",

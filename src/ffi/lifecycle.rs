@@ -100,7 +100,7 @@ pub unsafe extern "C" fn keystead_client_activate_key(
     err: *mut *mut keystead_error,
 ) -> keystead_status {
     // SAFETY: the rules of the header.
-    unsafe { finish(err, || on_handle(client, |client| client.activate_key(&version(key_id)?))) }
+    unsafe { finish(err, || on_handle(client, |client| client.activate_key(&version("key_id", key_id)?))) }
 }
 
 /// Ends a version's time on the key server: it encrypts no more, and goes on decrypting unless it is compromised.
@@ -116,7 +116,9 @@ pub unsafe extern "C" fn keystead_client_revoke_key(
     err: *mut *mut keystead_error,
 ) -> keystead_status {
     // SAFETY: the rules of the header.
-    unsafe { finish(err, || on_handle(client, |client| client.revoke_key(&version(key_id)?, revocation(why)?))) }
+    unsafe {
+        finish(err, || on_handle(client, |client| client.revoke_key(&version("key_id", key_id)?, revocation(why)?)))
+    }
 }
 
 /// Destroys a version on the key server. What it encrypted can never be read again. It takes two steps: a version
@@ -132,7 +134,7 @@ pub unsafe extern "C" fn keystead_client_destroy_key(
     err: *mut *mut keystead_error,
 ) -> keystead_status {
     // SAFETY: the rules of the header.
-    unsafe { finish(err, || on_handle(client, |client| client.destroy_key(&version(key_id)?))) }
+    unsafe { finish(err, || on_handle(client, |client| client.destroy_key(&version("key_id", key_id)?))) }
 }
 
 /// Remembers that what (one line that people understand: a table, an archive) needs a version, which is then not
@@ -151,7 +153,11 @@ pub unsafe extern "C" fn keystead_client_add_reference(
     err: *mut *mut keystead_error,
 ) -> keystead_status {
     // SAFETY: the rules of the header.
-    unsafe { finish(err, || on_handle(client, |client| client.add_reference(&version(key_id)?, text("what", what)?))) }
+    unsafe {
+        finish(err, || {
+            on_handle(client, |client| client.add_reference(&version("key_id", key_id)?, text("what", what)?))
+        })
+    }
 }
 
 /// Forgets that what needs a version. Blocks on files only.
@@ -166,7 +172,9 @@ pub unsafe extern "C" fn keystead_client_remove_reference(
 ) -> keystead_status {
     // SAFETY: the rules of the header.
     unsafe {
-        finish(err, || on_handle(client, |client| client.remove_reference(&version(key_id)?, text("what", what)?)))
+        finish(err, || {
+            on_handle(client, |client| client.remove_reference(&version("key_id", key_id)?, text("what", what)?))
+        })
     }
 }
 
@@ -193,12 +201,12 @@ pub unsafe extern "C" fn keystead_client_purge(
 
 /// # Safety
 /// As for [`text`].
-unsafe fn version(key_id: *const c_char) -> Result<KeyId> {
+pub(super) unsafe fn version(parameter: &'static str, id: *const c_char) -> Result<KeyId> {
     // SAFETY: the caller's promise is the same.
-    KeyId::parse(unsafe { text("key_id", key_id) }?)
+    KeyId::parse(unsafe { text(parameter, id) }?)
 }
 
-fn revocation(why: keystead_revocation) -> Result<Revocation> {
+pub(super) fn revocation(why: keystead_revocation) -> Result<Revocation> {
     match why {
         KEYSTEAD_REVOCATION_KEY_COMPROMISE => Ok(Revocation::KeyCompromise),
         KEYSTEAD_REVOCATION_SUPERSEDED => Ok(Revocation::Superseded),

@@ -18,6 +18,7 @@ pub mod batch;
 pub mod bytes;
 pub mod client;
 pub mod error;
+pub mod kek;
 pub mod key;
 pub mod lifecycle;
 pub mod message;

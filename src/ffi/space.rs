@@ -12,23 +12,6 @@ use super::status::keystead_status;
 use crate::client::Original;
 use crate::envelope::protected;
 
-/// Makes the first version of the key encryption key (KEK) called name on the key servers; where there is one, it does
-/// nothing. A KEK encrypts the keys of data spaces and never leaves the key servers. How it does so is fixed now: the
-/// best way that all configured servers offer, so all of them have to answer. Blocks on the network until the deadline of
-/// the configuration.
-///
-/// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; UNSUPPORTED where a server speaks less than
-/// KMIP 1.2; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; INTERNAL.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn keystead_client_create_kek(
-    client: *const keystead_client,
-    name: *const c_char,
-    err: *mut *mut keystead_error,
-) -> keystead_status {
-    // SAFETY: the rules of the header.
-    unsafe { finish(err, || on_handle(client, |client| client.create_kek(text("name", name)?).map(drop))) }
-}
-
 /// Creates the data space called name: the key manager makes its key and encrypts it under the newest version of the
 /// KEK called kek, and the result, the protected DEK, is written to the file at file_path, to be kept near the data. A
 /// crash leaves the whole file or none. Then the key manager's own copy of the key is destroyed, or kept if keep_original

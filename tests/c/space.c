@@ -45,6 +45,26 @@ static void streams(const keystead_key *key)
     keystead_encryptor_free(encryptor);
 }
 
+/* The file is under "c-other/1", and then under its next version. */
+static void ends_the_old_kek(keystead_client *client)
+{
+    keystead_bytes *kek;
+    EXPECT(KEYSTEAD_E_KEY_NOT_FOUND, keystead_client_rotate_kek(client, "c-nobody", &kek, &error));
+    CHECK(kek == NULL);
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_revoke_kek(client, "c-other", KEYSTEAD_REVOCATION_SUPERSEDED, &error));
+    EXPECT(KEYSTEAD_E_KEY_REFERENCED, keystead_client_revoke_kek(client, "c-other/1", KEYSTEAD_REVOCATION_SUPERSEDED, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_rotate_kek(client, "c-other", &kek, &error));
+    CHECK(strcmp((const char *)keystead_bytes_data(kek), "c-other/2") == 0);
+    keystead_bytes_free(kek);
+    EXPECT(KEYSTEAD_OK, keystead_client_rewrap_space(client, "c-other", place("orders.dek"), &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_add_kek_reference(client, "c-other/1", "the backup of May", &error));
+    EXPECT(KEYSTEAD_E_KEY_REFERENCED, keystead_client_revoke_kek(client, "c-other/1", KEYSTEAD_REVOCATION_SUPERSEDED, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_remove_kek_reference(client, "c-other/1", "the backup of May", &error));
+    EXPECT(KEYSTEAD_E_KEY_STATE, keystead_client_destroy_kek(client, "c-other/1", &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_revoke_kek(client, "c-other/1", KEYSTEAD_REVOCATION_SUPERSEDED, &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_destroy_kek(client, "c-other/1", &error));
+}
+
 int main(void)
 {
     keystead_client *client = open_client();
@@ -78,6 +98,11 @@ int main(void)
 
     EXPECT(KEYSTEAD_OK, keystead_client_create_kek(client, "c-other", &error));
     EXPECT(KEYSTEAD_OK, keystead_client_rewrap_space(client, "c-other", place("orders.dek"), &error));
+    len = read_file(place("orders.dek"));
+    EXPECT(KEYSTEAD_OK, keystead_client_unlock_space(client, protected_dek, len, "*", &unlocked, &error));
+    decrypts(unlocked, message_len);
+    ends_the_old_kek(client);
+    keystead_key_free(unlocked);
     len = read_file(place("orders.dek"));
     EXPECT(KEYSTEAD_OK, keystead_client_unlock_space(client, protected_dek, len, "*", &unlocked, &error));
     decrypts(unlocked, message_len);

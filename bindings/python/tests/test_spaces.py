@@ -58,6 +58,28 @@ class ADataSpace(WithKeyServers):
         unlocked = self.client.unlock_space(self.file.read_bytes(), expect="orders")
         self.assertEqual(unlocked.decrypt(message), b"Ada")
 
+    def test_goes_on_when_the_kek_that_it_was_under_ends(self) -> None:
+        message = self.client.create_space("orders", self.file, kek="master").encrypt(b"Ada")
+        first = keystead.inspect_protected_dek(self.file.read_bytes())["kek"]
+        with self.assertRaises(keystead.KeysteadError) as refused:
+            self.client.revoke_kek(first, keystead.Revocation.SUPERSEDED)
+        self.assertEqual(refused.exception.code, keystead.Code.KEY_REFERENCED)
+        second = self.client.rotate_kek("master")
+        self.assertRegex(second, r"^master/[0-9]+$")
+        self.assertNotEqual(first, second)
+        self.client.rewrap_space(self.file, kek="master")
+        self.assertEqual(keystead.inspect_protected_dek(self.file.read_bytes())["kek"], second)
+        self.client.add_kek_reference(first, "the backup of May")
+        with self.assertRaisesRegex(keystead.KeysteadError, "the backup of May"):
+            self.client.revoke_kek(first, keystead.Revocation.SUPERSEDED)
+        self.client.remove_kek_reference(first, "the backup of May")
+        with self.assertRaises(keystead.KeyStateError):
+            self.client.destroy_kek(first)
+        self.client.revoke_kek(first, keystead.Revocation.SUPERSEDED)
+        self.client.destroy_kek(first)
+        unlocked = self.client.unlock_space(self.file.read_bytes(), expect="orders")
+        self.assertEqual(unlocked.decrypt(message), b"Ada")
+
     def test_has_messages_and_streams_that_only_its_key_decrypts(self) -> None:
         key = self.client.create_space("orders", self.file, kek="master")
         with self.assertRaisesRegex(keystead.WrongKey, "unlock the space"):

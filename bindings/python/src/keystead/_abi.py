@@ -384,6 +384,50 @@ class Library:
             POINTER(c_void_p),  # keystead_error **err
         ]
 
+        self.client_rotate_kek: Any = dll.keystead_client_rotate_kek
+        self.client_rotate_kek.restype = c_int32
+        self.client_rotate_kek.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *name
+            POINTER(c_void_p),  # keystead_bytes **out_kek_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_revoke_kek: Any = dll.keystead_client_revoke_kek
+        self.client_revoke_kek.restype = c_int32
+        self.client_revoke_kek.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *kek_id
+            c_int32,  # keystead_revocation why
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_destroy_kek: Any = dll.keystead_client_destroy_kek
+        self.client_destroy_kek.restype = c_int32
+        self.client_destroy_kek.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *kek_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_add_kek_reference: Any = dll.keystead_client_add_kek_reference
+        self.client_add_kek_reference.restype = c_int32
+        self.client_add_kek_reference.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *kek_id
+            c_char_p,  # const char *what
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
+        self.client_remove_kek_reference: Any = dll.keystead_client_remove_kek_reference
+        self.client_remove_kek_reference.restype = c_int32
+        self.client_remove_kek_reference.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *kek_id
+            c_char_p,  # const char *what
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
         self.client_create_space: Any = dll.keystead_client_create_space
         self.client_create_space.restype = c_int32
         self.client_create_space.argtypes = [

@@ -249,6 +249,35 @@ class Client(Handle):
         error = c_void_p()
         check(library().client_create_kek(self._handle, text_argument(name, "the KEK's name"), byref(error)), error)
 
+    def rotate_kek(self, name: str) -> str:
+        """Makes a new version of a KEK, for what is protected from now on, and gives its name and version, "master/2".
+        `rewrap_space` moves what is there. Every configured key server has to answer."""
+        text, error = c_void_p(), c_void_p()
+        kek = text_argument(name, "the KEK's name")
+        check(library().client_rotate_kek(self._handle, kek, byref(text), byref(error)), error)
+        return take_text(text)
+
+    def revoke_kek(self, kek_id: str, why: Revocation) -> None:
+        """Ends the time of a KEK's version ("master/1"): nothing is protected under it any more. Refused while the
+        protected DEK in any file is known to be under it, see `rewrap_space`, unless it is compromised; then its
+        spaces stop."""
+        error = c_void_p()
+        check(library().client_revoke_kek(self._handle, _version_argument(kek_id), int(why), byref(error)), error)
+
+    def destroy_kek(self, kek_id: str) -> None:
+        """Destroys a revoked version of a KEK: what is under it can never be unlocked again. Refused while anything is
+        known to need it."""
+        error = c_void_p()
+        check(library().client_destroy_kek(self._handle, _version_argument(kek_id), byref(error)), error)
+
+    def add_kek_reference(self, kek_id: str, what: str) -> None:
+        """As `add_reference`, for a version of a KEK. Creating and rewrapping a space does so with its file."""
+        self._reference(library().client_add_kek_reference, kek_id, what)
+
+    def remove_kek_reference(self, kek_id: str, what: str) -> None:
+        """Forgets that something needs a version of a KEK."""
+        self._reference(library().client_remove_kek_reference, kek_id, what)
+
     def create_space(self, name: str, file: str | os.PathLike[str], *, kek: str, keep_original: bool = False) -> Key:
         """Creates a data space: the key manager makes its key and encrypts it under the KEK, and the result, the
         protected DEK, is written to a file, to be kept near the data. Then the key manager's own copy of the key is
