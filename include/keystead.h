@@ -486,6 +486,24 @@ keystead_status keystead_client_decrypt_masked(const keystead_client *client,
                                                size_t *out_len,
                                                keystead_error **err);
 
+// As keystead_client_decrypt_masked(), with a key at hand: that of a data space, whose messages only the unlocked key
+// decrypts. The masks are those of the client's configuration. CPU only, and files.
+//
+// Returns ROLE_REFUSED if the configuration has no such mask for this role; LOG_FAILED; and what keystead_key_decrypt()
+// returns.
+keystead_status keystead_client_decrypt_masked_with(const keystead_client *client,
+                                                    const keystead_key *key,
+                                                    const uint8_t *message,
+                                                    size_t message_len,
+                                                    const uint8_t *aad,
+                                                    size_t aad_len,
+                                                    const char *mask,
+                                                    const char *role,
+                                                    uint8_t *out,
+                                                    size_t out_capacity,
+                                                    size_t *out_len,
+                                                    keystead_error **err);
+
 // What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
 // "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the
 // "reload_error" that keeps a changed one from being taken up), "cache", "log", "on_record" and "audit" (how many records

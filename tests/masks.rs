@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use keyservers::KeyServers;
-use keystead::client::View;
+use keystead::client::{Original, View};
 use keystead::envelope::mask::ROOM;
 use keystead::{Client, Code};
 
@@ -85,4 +85,49 @@ fn a_role_sees_its_mask_and_the_rest_stays_in_the_call() {
     let log = std::fs::read_to_string(&servers.log).unwrap();
     let refusal = log.lines().find(|line| line.contains("event=mask.refused")).expect("a refusal is recorded");
     assert!(refusal.contains("mask=card") && refusal.contains("role=intruder"), "{refusal}");
+}
+
+#[test]
+fn a_role_sees_its_mask_of_a_value_in_a_data_space_too() {
+    if keyservers::pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str())) {
+        return; // Such versions have no data spaces.
+    }
+    let servers = KeyServers::start(1);
+    let config = masking(&servers);
+    let client = Client::open(&config).unwrap();
+    client.create_kek("master").unwrap();
+    let file = servers.dir.join("cards.dek");
+    let (key, _) = client.create_space("cards", "master", &file, Original::Destroy).unwrap();
+    let mut message = vec![0; key.encrypted_size(CARD.len()).unwrap()];
+    key.encrypt(CARD, b"row", &mut message).unwrap();
+
+    let mut out = vec![0xaa; message.len()];
+    let size = client.decrypt_masked_with(&key, &message, b"row", view("support"), &mut out).unwrap();
+    assert_eq!(std::str::from_utf8(&out[..size]), Ok("**** **** **** 1234"));
+    assert!(out[size..].iter().all(|&b| b == 0), "something is left behind the mask");
+    let masked = |message: &[u8], role: &str, out: &mut [u8]| {
+        let outcome = client.decrypt_masked_with(&key, message, b"row", view(role), out);
+        assert!(out.iter().all(|&b| b == 0));
+        outcome.unwrap_err()
+    };
+    assert_eq!(masked(b"no message", "intruder", &mut out).code(), Code::RoleRefused);
+    assert_eq!(masked(&message, "support", &mut out[..19]).needed(), Some(CARD.len() + ROOM));
+    *message.last_mut().unwrap() ^= 1;
+    assert_eq!(masked(&message, "support", &mut out).code(), Code::NotAuthentic);
+    *message.last_mut().unwrap() ^= 1;
+
+    let path = servers.dir.join("message");
+    std::fs::write(&path, &message).unwrap();
+    let tool = |role: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+        command.arg("--config").arg(&config).args(["decrypt", "--aad", "row", "--mask", "card", "--role", role]);
+        command.arg("--space").arg(&file).arg("-i").arg(&path).output().unwrap()
+    };
+    assert_eq!(tool("support").stdout, b"**** **** **** 1234");
+    assert!(String::from_utf8_lossy(&tool("intruder").stderr).contains("role \"intruder\" sees nothing"));
+    client.close().unwrap();
+    let log = std::fs::read_to_string(&servers.log).unwrap();
+    let told = |line: &&str| line.contains("event=message.decrypted") && line.contains("role=support");
+    let told: Vec<_> = log.lines().filter(told).collect();
+    assert!(told.iter().any(|line| line.contains("space:cards")), "the use is recorded with its view: {told:?}");
 }

@@ -9,7 +9,7 @@ use crate::config::Shown;
 use crate::envelope::batch::Values;
 use crate::envelope::{KeyId, Pattern, mask, message, stream};
 use crate::error::{Code, Error, Result};
-use crate::keys::Decryptor;
+use crate::keys::{Decryptor, Key, Keys};
 use crate::log::{Severity, catalogue};
 
 /// As whom a value is looked at, and through what.
@@ -55,35 +55,51 @@ impl Client {
         view: View<'_>,
         out: &mut [u8],
     ) -> Result<usize> {
-        let mut decrypt = || self.try_decrypt_masked(message, aad, expect, view, out);
+        let named = || expected("message", expect, || message::key_id(message));
+        self.masked(message, view, out, named, |keys, id, plaintext| keys.decrypt(&id, message, aad, plaintext))
+    }
+
+    /// As [`Client::decrypt_masked`], with a key at hand: that of a data space, which only unlocking the space gives. Does not
+    /// block. Errors: as [`Key::decrypt`], and `RoleRefused`.
+    pub fn decrypt_masked_with(
+        &self,
+        key: &Key,
+        message: &[u8],
+        aad: &[u8],
+        view: View<'_>,
+        out: &mut [u8],
+    ) -> Result<usize> {
+        self.masked(message, view, out, || Ok(()), |_, (), plaintext| key.decrypt_unrecorded(message, aad, plaintext))
+    }
+
+    fn masked<T>(
+        &self,
+        message: &[u8],
+        view: View<'_>,
+        out: &mut [u8],
+        check: impl FnOnce() -> Result<T>,
+        decrypt: impl FnOnce(&Keys, T, &mut [u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        let mask = || {
+            let parts = self.logged()?;
+            let shown = parts.shown(view)?;
+            let checked = check()?;
+            let size = message::decrypted_size(message)?;
+            if out.len() < size + mask::ROOM {
+                return Err(Error::buffer_too_small(size + mask::ROOM));
+            }
+            let mut plaintext = Zeroizing::new(vec![0; size]);
+            let size = decrypt(&parts.keys, checked, &mut plaintext)?;
+            Ok(mask::apply(shown, &plaintext[..size], out))
+        };
         let outcome = match &self.parts.uses {
-            None => decrypt(),
-            Some(uses) => uses.decrypting(message, Some((view.mask, view.role)), decrypt),
+            None => mask(),
+            Some(uses) => uses.decrypting(message, Some((view.mask, view.role)), mask),
         };
         if outcome.is_err() {
             out.fill(0);
         }
         outcome
-    }
-
-    fn try_decrypt_masked(
-        &self,
-        message: &[u8],
-        aad: &[u8],
-        expect: &str,
-        view: View<'_>,
-        out: &mut [u8],
-    ) -> Result<usize> {
-        let parts = self.logged()?;
-        let shown = parts.shown(view)?;
-        let id = expected("message", expect, || message::key_id(message))?;
-        let size = message::decrypted_size(message)?;
-        if out.len() < size + mask::ROOM {
-            return Err(Error::buffer_too_small(size + mask::ROOM));
-        }
-        let mut plaintext = Zeroizing::new(vec![0; size]);
-        let size = parts.keys.decrypt(&id, message, aad, &mut plaintext)?;
-        Ok(mask::apply(shown, &plaintext[..size], out))
     }
 
     /// Writes the plaintext of every message to the front of `out`, one after the other, and returns their size, with

@@ -256,6 +256,38 @@ pub unsafe extern "C" fn keystead_client_decrypt_masked(
     }
 }
 
+/// As keystead_client_decrypt_masked(), with a key at hand: that of a data space, whose messages only the unlocked key
+/// decrypts. The masks are those of the client's configuration. CPU only, and files.
+///
+/// Returns ROLE_REFUSED if the configuration has no such mask for this role; LOG_FAILED; and what keystead_key_decrypt()
+/// returns.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_decrypt_masked_with(
+    client: *const keystead_client,
+    key: *const keystead_key,
+    message: *const u8,
+    message_len: usize,
+    aad: *const u8,
+    aad_len: usize,
+    mask: *const c_char,
+    role: *const c_char,
+    out: *mut u8,
+    out_capacity: usize,
+    out_len: *mut usize,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    let message = Input { name: "message", start: message, len: message_len };
+    let aad = Input { name: "aad", start: aad, len: aad_len };
+    let out = Output { start: out, capacity: out_capacity, filled: out_len };
+    // SAFETY: the rules of the header.
+    unsafe {
+        transform(client, message, aad, out, err, |client, message, aad, out| {
+            let view = View { mask: text("mask", mask)?, role: text("role", role)? };
+            on_handle(key, |key| client.decrypt_masked_with(key, message, aad, view, out))
+        })
+    }
+}
+
 /// What the client knows of itself, as one JSON object: "client" (its name), "version" (the library's),
 /// "memory_tier" (how the memory that keys are in is protected), "config" (its "file", when it was "loaded", and the
 /// "reload_error" that keeps a changed one from being taken up), "cache", "log", "on_record" and "audit" (how many records

@@ -107,15 +107,18 @@ impl Key {
     /// the key that a message names. Errors: also `NotAuthentic`, `BufferTooSmall`, `KeyState`, `KeyStale`, `Closed`,
     /// `Forked`.
     pub fn decrypt(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
-        let mut decrypt = || {
-            let current = self.0.current.load();
-            let version = current.as_ref().ok_or_else(|| self.0.gone())?;
-            version.decrypt(message, aad, out)
-        };
         match &self.0.uses {
-            None => decrypt(),
-            Some(uses) => uses.decrypting(message, None, decrypt),
+            None => self.decrypt_unrecorded(message, aad, out),
+            Some(uses) => uses.decrypting(message, None, || self.decrypt_unrecorded(message, aad, out)),
         }
+    }
+
+    /// As [`Key::decrypt`], for whoever records it.
+    #[inline]
+    pub(crate) fn decrypt_unrecorded(&self, message: &[u8], aad: &[u8], out: &mut [u8]) -> Result<usize> {
+        let current = self.0.current.load();
+        let version = current.as_ref().ok_or_else(|| self.0.gone())?;
+        version.decrypt(message, aad, out)
     }
 
     /// Writes the message of every plaintext to `out`, in one session of one version: see

@@ -232,6 +232,14 @@ static void a_role_without_a_mask_sees_nothing(const keystead_client *client, co
     CHECK(len == 0 && is_zero(out, sizeof out));
     EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_decrypt_masked(client, message.data, message.len, ROW, sizeof ROW,
                                                                        "*", NULL, "support", out, sizeof out, &len, &error));
+    memset(out, 0xee, sizeof out);
+    EXPECT(KEYSTEAD_E_ROLE_REFUSED,
+           keystead_client_decrypt_masked_with(client, key, message.data, message.len, ROW, sizeof ROW, "card", "support", out,
+                                               sizeof out, &len, &error));
+    CHECK(len == 0 && is_zero(out, sizeof out));
+    EXPECT(KEYSTEAD_E_INVALID_HANDLE,
+           keystead_client_decrypt_masked_with(client, NULL, message.data, message.len, ROW, sizeof ROW, "card", "support", out,
+                                               sizeof out, &len, &error));
 }
 
 static void names_are_checked(const keystead_client *client)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import unittest
+from pathlib import Path
 
 from support import WithKeyServers, keystead
 
@@ -52,6 +54,17 @@ class AMask(WithKeyServers):
             self.masked("e-mail", "support", b"another row")
         with self.assertRaises(keystead.WrongKey):
             self.masking.decrypt_masked(self.message, b"row", expect="x", mask="e-mail", role="support")
+
+    def test_shows_what_is_in_a_data_space_with_the_key_of_the_space(self) -> None:
+        self.masking.create_kek("masked")
+        with tempfile.TemporaryDirectory() as folder:
+            key = self.masking.create_space("people", Path(folder, "people.dek"), kek="masked")
+        message = key.encrypt(b"ada@example.com", b"row")
+        self.assertEqual(key.decrypt_masked(message, b"row", mask="e-mail", role="support"), "a***@example.com")
+        with self.assertRaises(keystead.RoleRefused):
+            key.decrypt_masked(message, b"row", mask="e-mail", role="marketing")
+        with self.assertRaises(keystead.WrongKey):
+            key.decrypt_masked(self.message, b"row", mask="e-mail", role="support")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ pub struct Decrypt {
     #[arg(long, value_name = "PATTERN", default_value = "*", conflicts_with = "space")]
     key: String,
     /// Use the key of the data space whose protected key is in this file
-    #[arg(long, value_name = "FILE", conflicts_with = "mask")]
+    #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
     /// The associated data given to encrypt
     #[arg(long, value_name = "TEXT", default_value = "")]
@@ -116,7 +116,11 @@ pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     if let (Some(mask), Some(role)) = (&command.mask, &command.role) {
         let message = input.rest(start, MAX_ENCRYPTED)?;
         let mut out = vec![0; message.len()];
-        let size = client.decrypt_masked(&message, aad, &command.key, View { mask, role }, &mut out)?;
+        let view = View { mask, role };
+        let size = match &space {
+            Some(key) => client.decrypt_masked_with(key, &message, aad, view, &mut out)?,
+            None => client.decrypt_masked(&message, aad, &command.key, view, &mut out)?,
+        };
         output.write(&out[..size])?;
     } else if stream::is_stream(start) {
         let decryptor = match &space {

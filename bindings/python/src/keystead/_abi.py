@@ -361,6 +361,23 @@ class Library:
             POINTER(c_void_p),  # keystead_error **err
         ]
 
+        self.client_decrypt_masked_with: Any = dll.keystead_client_decrypt_masked_with
+        self.client_decrypt_masked_with.restype = c_int32
+        self.client_decrypt_masked_with.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_void_p,  # const keystead_key *key
+            c_void_p,  # const uint8_t *message
+            c_size_t,  # size_t message_len
+            c_void_p,  # const uint8_t *aad
+            c_size_t,  # size_t aad_len
+            c_char_p,  # const char *mask
+            c_char_p,  # const char *role
+            c_void_p,  # uint8_t *out
+            c_size_t,  # size_t out_capacity
+            POINTER(c_size_t),  # size_t *out_len
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
         self.client_status: Any = dll.keystead_client_status
         self.client_status.restype = c_int32
         self.client_status.argtypes = [

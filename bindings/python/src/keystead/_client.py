@@ -86,6 +86,29 @@ class Key(Handle):
         check(status, error)
         return _shortened(out, length.value)
 
+    def decrypt_masked(self, message: Buffer, aad: Buffer = b"", *, mask: str, role: str) -> str:
+        """As `Client.decrypt_masked`, with this key, whose version the message must name: the way to the messages of a
+        data space."""
+        source, context = borrow(message), borrow(aad)
+        length, error = c_size_t(), c_void_p()
+        out = create_string_buffer(len(source))  # More than any mask of it takes.
+        status = library().client_decrypt_masked_with(
+            self._client._handle,
+            self._handle,
+            source,
+            len(source),
+            context,
+            len(context),
+            text_argument(mask, "the mask's name"),
+            text_argument(role, "the role"),
+            out,
+            len(source),
+            byref(length),
+            byref(error),
+        )
+        check(status, error)
+        return out.raw[: length.value].decode()
+
     def encrypt_many(self, plaintexts: Sequence[Buffer], aads: Sequence[Buffer] | None = None) -> list[bytes]:
         """The message for each plaintext of a column, with its own associated data, all in one call."""
         return _many(library().key_encrypt_many, self._handle, plaintexts, aads, ())
