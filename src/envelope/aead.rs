@@ -49,9 +49,23 @@ pub(super) fn seal_under(
     sealed
 }
 
+/// As [`seal_under`], but encrypts the plaintext where it lies, so that it is nowhere afterwards, and copies the ciphertext.
+pub(super) fn seal_where_it_lies(
+    key: &LessSafeKey,
+    iv: &[u8; IV_SIZE],
+    structure: &[u8],
+    plaintext: &mut [u8],
+    out: &mut [u8],
+) -> Result<()> {
+    let (ciphertext, tag) = out.split_at_mut(plaintext.len());
+    let sealed = encrypt_in_place(key, iv, structure, plaintext, tag);
+    scrub::registers();
+    sealed?;
+    copy(plaintext, ciphertext);
+    Ok(())
+}
+
 /// In line at each length of associated data, and therefore small: a call costs a short message a tenth of its time.
-///
-/// The tag is looked at where ring leaves it: to move it costs more than to copy it, in odd pieces that a processor waits for.
 #[inline(always)]
 fn encrypt(
     key: &LessSafeKey,
@@ -62,7 +76,19 @@ fn encrypt(
     tag: &mut [u8],
 ) -> Result<()> {
     copy(plaintext, ciphertext);
-    match &key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*iv), Aad::from(structure), ciphertext) {
+    encrypt_in_place(key, iv, structure, ciphertext, tag)
+}
+
+/// The tag is looked at where ring leaves it: to move it costs more than to copy it, in odd pieces that a processor waits for.
+#[inline(always)]
+fn encrypt_in_place(
+    key: &LessSafeKey,
+    iv: &[u8; IV_SIZE],
+    structure: &[u8],
+    bytes: &mut [u8],
+    tag: &mut [u8],
+) -> Result<()> {
+    match &key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(*iv), Aad::from(structure), bytes) {
         Ok(sealed) => {
             tag.copy_from_slice(sealed.as_ref());
             Ok(())

@@ -17,6 +17,7 @@ pub mod stream;
 mod aead;
 mod cbor;
 mod derivation;
+mod held;
 mod opened;
 mod parallel;
 mod segment;

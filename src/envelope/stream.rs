@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use super::derivation::ContentKey;
+use super::held::Held;
 use super::message::{self, FRONT, IV_SIZE, Parts, Recipient, hex, not_authentic};
 use super::parallel::{self, Pieces};
 use super::segment::{self, Head, MAX_HEAD};
@@ -39,8 +39,8 @@ pub struct Encryptor {
     /// Until it was written.
     header: Vec<u8>,
     number: u32,
-    /// What is not yet in a segment: at most one segment's worth.
-    held: Zeroizing<Vec<u8>>,
+    /// What is not yet in a segment.
+    held: Held,
     is_over: bool,
 }
 
@@ -55,7 +55,7 @@ impl Encryptor {
             structure: segment::enc_structure(&header, aad),
             header,
             number: 0,
-            held: Zeroizing::new(Vec::with_capacity(SEGMENT)),
+            held: Held::default(),
             is_over: false,
         })
     }
@@ -68,7 +68,7 @@ impl Encryptor {
 
     /// How many segments `n` more bytes complete. The last byte is never in one of them.
     fn segments(&self, n: usize) -> Option<usize> {
-        let segments = self.held.len().checked_add(n)?.saturating_sub(1) / SEGMENT;
+        let segments = self.held.size().checked_add(n)?.saturating_sub(1) / SEGMENT;
         u32::try_from(segments).ok()?.checked_add(self.number)?;
         Some(segments)
     }
@@ -91,31 +91,23 @@ impl Encryptor {
         let (front, out) = out.split_at_mut(self.header.len());
         front.copy_from_slice(&self.header);
         self.header = Vec::new();
-        let is_begun = segments > 0 && !self.held.is_empty();
+        let is_begun = segments > 0 && self.held.size() > 0;
         let (place, out) = out.split_at_mut(if is_begun { segment::size(SEGMENT) } else { 0 });
         if is_begun {
-            plaintext = self.hold(plaintext);
+            plaintext = self.held.take(plaintext);
             self.seal_held(false, place)?;
         }
         let (contents, rest) = plaintext.split_at((segments - usize::from(is_begun)) * SEGMENT);
         plaintext = rest;
         self.seal_many(contents, out)?;
-        let rest = self.hold(plaintext);
+        let rest = self.held.take(plaintext);
         debug_assert!(rest.is_empty(), "what is left is at most one segment");
         Ok(size)
     }
 
-    /// Keeps what the segment being filled has room for, and returns what is left.
-    fn hold<'a>(&mut self, plaintext: &'a [u8]) -> &'a [u8] {
-        let room = SEGMENT - self.held.len();
-        let (now, later) = plaintext.split_at(room.min(plaintext.len()));
-        self.held.extend_from_slice(now);
-        later
-    }
-
     /// What [`Encryptor::finish`] writes.
     pub fn finish_size(&self) -> usize {
-        self.header.len() + segment::size(self.held.len())
+        self.header.len() + segment::size(self.held.size())
     }
 
     /// Writes the end of the stream to the front of `out` and returns its size. Without it the stream is incomplete,
@@ -137,15 +129,21 @@ impl Encryptor {
         Ok(size)
     }
 
+    /// No number is used twice: it is spent before anything can fail, and after a failure nothing more is sealed.
     fn seal_held(&mut self, is_last: bool, out: &mut [u8]) -> Result<()> {
-        let mut held = std::mem::take(&mut self.held);
-        let outcome = self.seal(&held, is_last, out);
-        held.clear();
-        self.held = held;
-        outcome
+        let iv = segment::iv(self.number, is_last);
+        self.is_over = true;
+        let place = segment::frame(out, self.held.size(), &iv);
+        let (key, structure) = (&self.key, &self.structure);
+        self.held.seal(|held| aead::seal_where_it_lies(key, &iv, structure, held, place))?;
+        if !is_last {
+            self.number += 1;
+            self.is_over = false;
+        }
+        Ok(())
     }
 
-    /// Whole segments, none of them the last. As [`Encryptor::seal`], nothing more is sealed after a failure.
+    /// Whole segments, none of them the last. As with what is held, nothing more is sealed after a failure.
     fn seal_many(&mut self, contents: &[u8], out: &mut [u8]) -> Result<()> {
         let (contents, out) =
             (Pieces { bytes: contents, size: SEGMENT }, Pieces { bytes: out, size: segment::size(SEGMENT) });
@@ -157,19 +155,6 @@ impl Encryptor {
         })?;
         self.number += (contents.bytes.len() / SEGMENT) as u32;
         self.is_over = false;
-        Ok(())
-    }
-
-    /// No number is used twice: it is spent before anything can fail, and after a failure nothing more is sealed.
-    fn seal(&mut self, content: &[u8], is_last: bool, out: &mut [u8]) -> Result<()> {
-        let iv = segment::iv(self.number, is_last);
-        self.is_over = true;
-        let place = segment::frame(out, content.len(), &iv);
-        aead::seal_under(&self.key, &iv, &self.structure, content, place)?;
-        if !is_last {
-            self.number += 1;
-            self.is_over = false;
-        }
         Ok(())
     }
 
