@@ -12,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use keyservers::{KeyServers, Kind};
+use keystead::client::{Key, Original};
 use keystead::envelope::{key_id, stream};
 use keystead::{Client, Code};
 
@@ -169,6 +170,54 @@ fn a_file_that_cannot_be_read_stays_as_it_is_and_keeps_its_version_from_being_de
     assert_eq!(client.show_key("documents").unwrap()[0].state, "active");
     let error = client.decrypt_stream(&bytes, b"folder 0/document 3", "x").err().unwrap();
     assert_eq!(error.code(), Code::WrongKey);
+}
+
+/// A folder so deep that its path is longer than the system takes, for root, too.
+fn bury(root: &Path) {
+    const DIG: &str =
+        "import os, sys; os.chdir(sys.argv[1])\nfor _ in range(20): os.mkdir('x' * 250); os.chdir('x' * 250)";
+    assert!(Command::new(keyservers::python()).args(["-c", DIG]).arg(root).status().unwrap().success());
+}
+
+#[test]
+fn what_cannot_be_moved_is_named_and_holds_up_no_other_file() {
+    let servers = KeyServers::start(1);
+    let client = Client::open(&servers.config).unwrap();
+    let files = Files::new(&client, servers.dir.join("data"), 4);
+    client.rotate_key("documents").unwrap();
+    let encrypted = |key: &Key| {
+        let mut message = vec![0; key.encrypted_size(4).unwrap()];
+        key.encrypt(b"text", b"", &mut message).unwrap();
+        message
+    };
+    // Of a key that no key server has, as its message names it.
+    let mut lost = encrypted(&client.create_key("away").unwrap().0);
+    let at = lost.windows(6).position(|bytes| bytes == b"away/1").unwrap();
+    lost[at..at + 4].copy_from_slice(b"lost");
+    std::fs::write(files.root.join("folder 0/a lost key's"), lost).unwrap();
+    client.create_kek("master").unwrap();
+    let dek = servers.dir.join("orders.dek");
+    let (space, _) = client.create_space("orders", "master", &dek, Original::Destroy).unwrap();
+    std::fs::write(files.root.join("folder 0/a space's"), encrypted(&space)).unwrap();
+    bury(&files.root.join("folder 0"));
+
+    let root = files.root.to_str().unwrap();
+    let command = ["--json", "reencrypt", "--key", "*", "--aad", "{path}", "--deactivate", root];
+    let output = run(&servers.config, &command);
+    let outcome = json(&output);
+    assert_eq!((output.status.code(), &outcome["moved"]), (Some(1), &4.into()), "{outcome}");
+    // A data space's key has no newer version.
+    assert_eq!(outcome["others"], 1, "{outcome}");
+    let failed = outcome["failed"].as_array().unwrap();
+    let reason = |file: &str| {
+        let named = failed.iter().find(|failure| failure["file"].as_str().unwrap().contains(file));
+        named.unwrap_or_else(|| panic!("{file}: {outcome}"))["reason"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(failed.len(), 2, "{outcome}");
+    let lost = reason("a lost key's");
+    assert!(lost.contains("lost/1") && !lost.contains("create it"), "{lost}");
+    assert!(reason("xxx").contains("could not work on"));
+    assert_eq!(outcome["deactivated"], serde_json::json!([]), "nobody knows what lies in that folder");
 }
 
 #[test]

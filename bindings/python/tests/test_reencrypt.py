@@ -190,6 +190,34 @@ class ATable(WithATable):
         outcome = job(self.client, self.connection, 100).run()
         self.assertEqual((outcome.others, bytes(self.rows()[4][2])), (1, message))
 
+    def test_names_cells_of_keys_that_are_lost_or_stolen_and_moves_the_others(self) -> None:
+        self.fill(20)
+        number = next(_numbers)
+        stolen = self.client.create_key(f"customer-stolen-{number}")
+        row, tenant = 7, self.rows()[7][1]
+        taken = stolen.encrypt(b"taken", aad({"id": row, "tenant": tenant}, "name"))
+        self.client.revoke_key(stolen.id, keystead.Revocation.KEY_COMPROMISE)
+        away = self.client.create_key(f"customer-away-{number}").encrypt(b"away").replace(b"away", b"lost", 1)
+        self.client.create_kek(f"kek-{number}")
+        dek = self.servers.folder / f"{number}.dek"
+        space = self.client.create_space(f"orders-{number}", dek, kek=f"kek-{number}")
+        self.rotate()
+        for column, message in (("name", taken), ("email", space.encrypt(b"a space's"))):
+            self.execute(f"UPDATE customers SET {column} = {self.mark} WHERE id = 7", (message,))
+        self.execute(f"UPDATE customers SET name = {self.mark} WHERE id = 13", (away,))
+        with self.assertRaisesRegex(ReencryptionError, f"row 7, column name: .*stolen-{number}/1"):
+            self.all_keys(0).run()
+        outcome = self.all_keys(2).run()
+        self.assertEqual([(cell.row, cell.column) for cell in outcome.unreadable], [(7, "name"), (13, "name")])
+        self.assertIn(f"customer-lost-{number}/1", outcome.unreadable[1].why)
+        self.assertNotIn("create it", outcome.unreadable[1].why)
+        self.assertEqual((outcome.others, outcome.superseded()), (1, []))
+
+    def all_keys(self, tolerate: int) -> Any:
+        work = job(self.client, self.connection, 5)
+        work._expect, work._tolerate = "*", tolerate
+        return work
+
     def test_needs_a_key_column_that_names_each_row(self) -> None:
         self.fill(10)
         work = job(self.client, self.connection, 5)

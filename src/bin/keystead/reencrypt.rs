@@ -67,29 +67,26 @@ pub fn run(command: &Reencrypt, client: &Client, json: bool) -> Result<ExitCode>
     let mut newest = Newest { client, ids: BTreeMap::new() };
 
     let (mut files, mut bytes) = (0, 0);
-    folder.walk(&mut |file| {
-        if newest.is_old(&file.id)? {
+    // What cannot be told now is tried and named below.
+    folder.walk(&mut Failures::default(), &mut |file, ignored| {
+        if newest.is_old(&file, ignored)? {
             files += 1;
             bytes += file.size;
         }
         Ok(())
     })?;
-    let (mut moved, mut failed) = (0, Vec::new());
+    let (mut moved, mut failures) = (0, Failures::default());
     if files > 0 {
         let progress = Progress::new("moving", Some(bytes));
-        folder.walk(&mut |file| {
-            if newest.is_old(&file.id)? {
-                match file.replace(client, &command.aad(&file)) {
-                    Ok(()) => moved += 1,
-                    Err(error) if error.code().is_transport() => return Err(error),
-                    Err(error) => failed.push(Failure { file: file.shown(), reason: error.message().to_owned() }),
-                }
+        folder.walk(&mut failures, &mut |file, failures| {
+            if newest.is_old(&file, failures)? {
+                moved += u64::from(failures.named(&file.path, file.replace(client, &command.aad(&file)))?.is_some());
                 progress.advance(usize::try_from(file.size).unwrap_or(usize::MAX));
             }
             Ok(())
         })?;
     }
-    let outcome = prove(&folder, &mut newest, moved, failed, command.deactivate)?;
+    let outcome = prove(&folder, &mut newest, moved, failures, command.deactivate)?;
     if json {
         show::json(&outcome)?
     } else {
@@ -103,19 +100,19 @@ fn prove(
     folder: &Folder<'_>,
     newest: &mut Newest<'_>,
     moved: u64,
-    mut failed: Vec<Failure>,
+    mut failures: Failures,
     deactivate: bool,
 ) -> Result<Outcome> {
     let mut versions: BTreeMap<String, u64> = BTreeMap::new();
-    let others = folder.walk(&mut |file| {
+    let others = folder.walk(&mut failures, &mut |file, failures| {
         *versions.entry(file.id.to_string()).or_default() += 1;
-        let shown = file.shown();
-        if newest.is_old(&file.id)? && !failed.iter().any(|failure| failure.file == shown) {
+        if newest.is_old(&file, failures)? {
             let reason = format!("it was written with {} while the files were moved; run the command again", file.id);
-            failed.push(Failure { file: shown, reason });
+            failures.note(&file.path, reason);
         }
         Ok(())
     })?;
+    let failed = failures.list();
     let mut outcome = Outcome { moved, versions, others, failed, superseded: Vec::new(), deactivated: Vec::new() };
     if !outcome.failed.is_empty() {
         return Ok(outcome);
@@ -130,6 +127,34 @@ fn prove(
     Ok(outcome)
 }
 
+/// What could not be done, by file or folder, and why.
+#[derive(Default)]
+struct Failures(BTreeMap<PathBuf, String>);
+
+impl Failures {
+    /// The first reason is the one that says most.
+    fn note(&mut self, path: &Path, reason: String) {
+        self.0.entry(path.to_owned()).or_insert(reason);
+    }
+
+    /// What was done with a file or folder, unless it failed for a reason of its own: then that is noted.
+    fn named<T>(&mut self, path: &Path, done: Result<T>) -> Result<Option<T>> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            // It would be the same with every other.
+            Err(error) if error.code().is_transport() => Err(error),
+            Err(error) => {
+                self.note(path, error.message().to_owned());
+                Ok(None)
+            }
+        }
+    }
+
+    fn list(self) -> Vec<Failure> {
+        self.0.into_iter().map(|(path, reason)| Failure { file: path.display().to_string(), reason }).collect()
+    }
+}
+
 impl Reencrypt {
     fn aad(&self, file: &Encrypted) -> String {
         let name = file.path.file_name().unwrap_or_default().to_string_lossy();
@@ -141,21 +166,38 @@ impl Reencrypt {
 /// The newest active version of each name that files name.
 struct Newest<'a> {
     client: &'a Client,
-    ids: BTreeMap<String, KeyId>,
+    /// Or why there is none.
+    ids: BTreeMap<String, std::result::Result<KeyId, String>>,
 }
 
 impl Newest<'_> {
-    fn is_old(&mut self, id: &KeyId) -> Result<bool> {
-        if !self.ids.contains_key(&id.name) {
-            self.ids.insert(id.name.clone(), self.client.key(&id.name)?.id()?);
+    /// Whether a file is of an older version. Of a key without a newest one nobody can tell: then that is noted.
+    fn is_old(&mut self, file: &Encrypted, failures: &mut Failures) -> Result<bool> {
+        let name = &file.id.name;
+        if !self.ids.contains_key(name) {
+            let newest = match self.client.key(name).and_then(|key| key.id()) {
+                Err(error) if error.code().is_transport() => return Err(error),
+                Err(error) if error.code() == Code::KeyNotFound => Err(format!(
+                    "no key server has its key {}; use those that have it, or leave it out with a narrower --key",
+                    file.id
+                )),
+                newest => newest.map_err(|error| error.message().to_owned()),
+            };
+            self.ids.insert(name.clone(), newest);
         }
-        Ok(id.version < self.ids[&id.name].version)
+        match &self.ids[name] {
+            Ok(newest) => Ok(file.id.version < newest.version),
+            Err(reason) => {
+                failures.note(&file.path, reason.clone());
+                Ok(false)
+            }
+        }
     }
 
     /// The older versions that still encrypt.
     fn older(&self) -> Result<Vec<KeyId>> {
         let mut older = Vec::new();
-        for newest in self.ids.values() {
+        for newest in self.ids.values().flatten() {
             let versions = self.client.show_key(&newest.name)?;
             let is_older = |key: &&keystead::client::KeyInfo| key.version < newest.version && key.state == "active";
             for key in versions.iter().filter(is_older) {
@@ -175,24 +217,26 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// Shows every file of the keys to `visit`, and returns how many others there are. Symbolic links are not followed.
-    fn walk(&self, visit: &mut dyn FnMut(Encrypted) -> Result<()>) -> Result<u64> {
+    /// Shows every file of the keys to `visit`, and returns how many others there are. What cannot be looked at is noted.
+    /// Symbolic links are not followed.
+    fn walk(&self, failures: &mut Failures, visit: &mut Visit<'_>) -> Result<u64> {
         let (mut others, mut folders) = (0, vec![self.root.to_owned()]);
         while let Some(folder) = folders.pop() {
-            let mut entries = entries(&folder)?;
-            entries.sort_by_key(std::fs::DirEntry::file_name);
-            for entry in entries {
-                let (path, kind) =
-                    (entry.path(), entry.file_type().map_err(|error| unreadable(&entry.path(), &error))?);
+            for entry in failures.named(&folder, entries(&folder))?.unwrap_or_default() {
+                let path = entry.path();
+                let kind = entry.file_type().map_err(|error| unreadable(&path, &error));
+                let Some(kind) = failures.named(&path, kind)? else { continue };
                 if kind.is_dir() {
                     folders.push(path);
                 } else if kind.is_file() && path.to_string_lossy().ends_with(PARTIAL) {
-                    std::fs::remove_file(&path).map_err(|error| unreadable(&path, &error))?;
-                } else if kind.is_file()
-                    && let Some(file) = Encrypted::look(&path)?
-                    && self.pattern.matches(&file.id.name)
-                {
-                    visit(file)?;
+                    let removed = std::fs::remove_file(&path).map_err(|error| unreadable(&path, &error));
+                    failures.named(&path, removed)?;
+                } else if kind.is_file() {
+                    match failures.named(&path, Encrypted::look(&path))? {
+                        Some(Some(file)) if self.holds(&file) => visit(file, failures)?,
+                        Some(_) => others += 1,
+                        None => {}
+                    }
                 } else {
                     others += 1;
                 }
@@ -200,11 +244,20 @@ impl Folder<'_> {
         }
         Ok(others)
     }
+
+    /// The key of a data space has no newer version, whatever the pattern says.
+    fn holds(&self, file: &Encrypted) -> bool {
+        file.id.space().is_none() && self.pattern.matches(&file.id.name)
+    }
 }
+
+type Visit<'a> = dyn FnMut(Encrypted, &mut Failures) -> Result<()> + 'a;
 
 fn entries(folder: &Path) -> Result<Vec<std::fs::DirEntry>> {
     let read = std::fs::read_dir(folder).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
-    read.map_err(|error| unreadable(folder, &error))
+    let mut entries = read.map_err(|error| unreadable(folder, &error))?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    Ok(entries)
 }
 
 /// A file that is a message or a stream, as far as its first bytes tell.
@@ -262,10 +315,6 @@ impl Encrypted {
         Ok(id.map(|id| Encrypted { path: path.to_owned(), id, is_stream, size: seen.size, seen }))
     }
 
-    fn shown(&self) -> String {
-        self.path.display().to_string()
-    }
-
     /// Writes the file anew beside itself, with its mode and owner, and lets that take its place.
     fn replace(&self, client: &Client, aad: &str) -> Result<()> {
         let mut partial = self.path.as_os_str().to_owned();
@@ -279,7 +328,7 @@ impl Encrypted {
         }
         let (now, metadata) = Seen::of(&self.path)?;
         if now != self.seen {
-            let text = format!("{} was written to while it was moved, and is left as it is", self.shown());
+            let text = format!("{} was written to while it was moved, and is left as it is", self.path.display());
             return Err(Error::new(Code::System, text));
         }
         output.commit_as(&metadata)

@@ -30,17 +30,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._abi import Code
 from ._client import key_id
-from ._errors import DataError, NotAuthentic, argument_error
+from ._errors import DataError, KeyNotFound, KeyStateError, NotAuthentic, WrongKey, argument_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ._client import Client
+    from ._errors import KeysteadError
 
 _T = TypeVar("_T")
 
 _ATTEMPTS = 5
 _NAMED = 20
+_SPACE = "space:"
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Outcome:
 
 
 class ReencryptionError(DataError):
-    """A cell holds no message, or none that its associated data fit: nothing was changed in it."""
+    """A cell holds no message, none that its associated data fit, or one whose key is not there or may not decrypt:
+    nothing was changed in it."""
 
 
 @dataclass
@@ -252,7 +255,9 @@ class Reencryption:
         except NotAuthentic:
             self._note(cell, "it is not a message", findings)
             return None
-        if name == self._expect or (self._expect.endswith("*") and name.startswith(self._expect[:-1])):
+        is_expected = name == self._expect or (self._expect.endswith("*") and name.startswith(self._expect[:-1]))
+        # The key of a data space has no newer version.
+        if is_expected and not name.startswith(_SPACE):
             return message
         findings.others += 1
         return None
@@ -261,11 +266,11 @@ class Reencryption:
         messages, aads = [message for _, message, _ in cells], [aad for _, _, aad in cells]
         try:
             return list(self._client.reencrypt_many(messages, aads, expect=self._expect))
-        except NotAuthentic as error:
+        except (NotAuthentic, WrongKey, KeyNotFound, KeyStateError) as error:
             if len(cells) > 1:
                 half = len(cells) // 2
                 return self._moved(cells[:half], findings) + self._moved(cells[half:], findings)
-            self._note(cells[0][0], f"{error}; does the rule for associated data fit?", findings)
+            self._note(cells[0][0], _reason(error, messages[0]), findings)
             return [None]
 
     def _note(self, cell: Cell, why: str, findings: _Findings) -> None:
@@ -384,6 +389,14 @@ def _grouped(updates: list[_Update]) -> Iterator[tuple[list[str], list[tuple[Any
         groups.setdefault(columns, []).append((*news, update.row, *olds))
     for columns, parameters in groups.items():
         yield list(columns), parameters
+
+
+def _reason(error: KeysteadError, message: bytes) -> str:
+    if isinstance(error, NotAuthentic):
+        return f"{error}; does the rule for associated data fit?"
+    if isinstance(error, KeyNotFound):
+        return f"no key server has its key {key_id(message)}; use those that have it, or expect fewer keys"
+    return str(error)
 
 
 def _encoded(position: Any) -> Any:
