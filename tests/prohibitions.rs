@@ -134,6 +134,38 @@ fn tenants_of_one_process_neither_share_a_certificate_nor_open_each_other_s_data
 }
 
 #[test]
+fn a_tenant_s_certificate_is_not_taken_up_while_the_other_runs_and_its_keks_are_told_apart() {
+    let mut servers = KeyServers::start_kind(Kind::PyKmip, 1);
+    let one = Client::open(&tenant(&mut servers, "kek-one", None)).unwrap();
+    one.create_kek("master").unwrap();
+    let apart = tenant(&mut servers, "kek-two", Some("client-other"));
+    let own = std::fs::read_to_string(&apart).unwrap();
+    let shared = std::fs::read_to_string(tenant(&mut servers, "kek-two", None)).unwrap();
+    let written = |text: &str| {
+        std::fs::write(&apart, text).unwrap();
+        std::fs::set_permissions(&apart, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let strict = |text: &str| text.replace("\"relaxed\"", "\"strict\"").replace("127.0.0.1", "kms.example.com");
+    written(&strict(&own));
+    let two = Client::open(&apart).unwrap();
+    written(&strict(&shared));
+    assert_eq!(two.reload().unwrap_err().code(), Code::CertificateShared);
+    assert!(two.status().unwrap().config.reload_error.unwrap().contains("kek-one"));
+    drop(two);
+
+    // Under `relaxed` it is taken up, and told.
+    written(&own);
+    let two = Client::open(&apart).unwrap();
+    written(&shared);
+    two.reload().unwrap();
+    two.create_kek("master").unwrap();
+    let told = std::fs::read_to_string(servers.dir.join("kek-two.log")).unwrap();
+    assert!(told.contains("finding=shared-certificate"), "{told}");
+    let refused = told.lines().find(|line| line.contains("event=key.refused")).expect("a record");
+    assert!(refused.contains("master") && refused.contains("reason=\"key shared\""), "{refused}");
+}
+
+#[test]
 fn no_call_takes_a_password_or_carries_the_bytes_of_a_key() {
     let header = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/include/keystead.h")).unwrap();
     let code: String =

@@ -42,7 +42,7 @@ impl Parts {
         let since = config::now();
         let (before, watch) = (loaded.watch.renewed(), Watch::default());
         let read = config::load_watched(&loaded.config.path, &watch);
-        match read.and_then(|(config, findings)| self.cluster.reload(&config).map(|()| (config, findings))) {
+        match read.and_then(|read| self.take_up(&read.0).map(|()| read)) {
             Ok((config, findings)) => {
                 let changes = Changes::between(&loaded.config, &config);
                 loaded.config.servers = config.servers;
@@ -62,6 +62,11 @@ impl Parts {
                 Err(error)
             }
         }
+    }
+
+    fn take_up(&self, config: &Config) -> Result<()> {
+        self.keys.take_certificates(config)?;
+        self.cluster.reload(config)
     }
 
     fn tell_reloaded(&self, config: &Config, changes: &Changes) {

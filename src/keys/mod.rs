@@ -196,7 +196,9 @@ impl Keys {
     }
 
     /// Two tenants of one process do not share a client certificate: to the key server they would be one.
-    fn take_certificates(&self, config: &Config) -> Result<()> {
+    ///
+    /// Errors: `CertificateShared`, under the policy `strict`; `relaxed` only records it.
+    pub fn take_certificates(&self, config: &Config) -> Result<()> {
         for server in &config.servers {
             let certificate = server.tls.identity.cert.first().map_or(&[][..], |certificate| certificate.as_ref());
             let Err(other) = self.tenancy.take(Possession::certificate(certificate)) else { continue };

@@ -171,6 +171,7 @@ impl Keys {
 
     /// Makes the key of the HMAC where the rung has one and whoever made the KEK did not come so far.
     fn with_mac_key(&self, name: &str, rung: Rung, found: Found, deadline: Deadline) -> Result<Kek> {
+        self.check_tenant(&found)?;
         let id = KeyId { name: name.to_owned(), version: found.id.version };
         let mac = match rung {
             Rung::Gcm => None,
@@ -190,6 +191,7 @@ impl Keys {
 
     /// The KEK with its key of the HMAC, which is there.
     fn completed(&self, name: &str, rung: Rung, found: Found, deadline: Deadline) -> Result<Kek> {
+        self.check_tenant(&found)?;
         let id = KeyId { name: name.to_owned(), version: found.id.version };
         let mac = match rung {
             Rung::Gcm => None,
