@@ -165,6 +165,40 @@ fn a_tenant_s_certificate_is_not_taken_up_while_the_other_runs_and_its_keks_are_
     assert!(refused.contains("master") && refused.contains("reason=\"key shared\""), "{refused}");
 }
 
+/// As a key server with a bad generator would: each of its new keys has these bytes.
+fn spoil_generator(servers: &KeyServers) {
+    const TRIGGER: &str = "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute(\"CREATE TRIGGER spoil AFTER \
+                           INSERT ON managed_objects BEGIN UPDATE managed_objects SET value = CAST('correct horse battery \
+                           staple 123' AS BLOB) WHERE uid = NEW.uid; END\"); store.commit()";
+    let store = servers.dir.join("keys.sqlite");
+    let done = std::process::Command::new(keyservers::python()).args(["-c", TRIGGER]).arg(store).status().unwrap();
+    assert!(done.success());
+}
+
+/// Tests run under `relaxed`, which uses it and says so. What `strict` makes of the same finding has a unit test.
+#[test]
+fn a_key_whose_bytes_were_made_by_hand_is_recorded_and_audited_also_as_the_key_of_a_data_space() {
+    let servers = KeyServers::start_kind(Kind::PyKmip, 1);
+    let client = Client::open(&servers.config).unwrap();
+    client.create_key("random").unwrap();
+    client.create_kek("master").unwrap();
+    spoil_generator(&servers);
+    client.create_key("typed").unwrap();
+    let file = servers.dir.join("orders.dek");
+    client.create_space("orders", "master", &file, keystead::client::Original::Destroy).unwrap();
+    let log = std::fs::read_to_string(&servers.log).unwrap();
+    let trail = std::fs::read_to_string(&servers.audit).unwrap();
+    for name in ["typed", "space:orders"] {
+        let is_of = |line: &&str| line.contains(name) && line.contains("key weak");
+        let record = log.lines().filter(|line| line.contains("event=key.refused")).find(is_of);
+        let row = trail.lines().filter(|row| row.starts_with("Refuse Key,")).find(is_of);
+        assert!(record.is_some_and(|record| record.contains("random generator")), "{name}: {log}");
+        assert!(row.is_some_and(|row| row.contains(",failure,1,")), "{name}: {trail}");
+    }
+    assert_eq!(log.lines().filter(|line| line.contains("key weak")).count(), 2, "{log}");
+    assert!(!log.contains("battery") && !trail.contains("battery"));
+}
+
 #[test]
 fn no_call_takes_a_password_or_carries_the_bytes_of_a_key() {
     let header = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/include/keystead.h")).unwrap();

@@ -9,26 +9,41 @@ use super::Keys;
 use super::lookup::Found;
 use super::tenants::Possession;
 use crate::config::Policy;
+use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
 use crate::kmip::{Algorithm, ObjectType};
+
+/// What a refusal is about.
+pub(super) struct Object<'a> {
+    pub id: &'a KeyId,
+    pub identifier: &'a str,
+    /// The number of the server that has it.
+    pub server: usize,
+}
+
+impl Object<'_> {
+    pub fn of(found: &Found) -> Object<'_> {
+        Object { id: &found.id, identifier: &found.identifier, server: found.server }
+    }
+}
 
 impl Keys {
     /// What a server says of an object must be that of a key that we use.
     pub(super) fn check_kind(&self, found: &Found) -> Result<()> {
-        kind_fault(found).map_or(Ok(()), |fault| Err(self.refused(found, fault)))
+        kind_fault(found).map_or(Ok(()), |fault| Err(self.refused(&Object::of(found), fault)))
     }
 
     /// The bytes of a key must look like those of a random generator.
-    pub(super) fn check_material(&self, found: &Found, material: &[u8; 32]) -> Result<()> {
+    pub(super) fn check_material(&self, object: &Object<'_>, material: &[u8; 32]) -> Result<()> {
         if !looks_made_by_hand(material) {
             return Ok(());
         }
         let message = format!(
             "the bytes of key {} on the key server are printable or repeat themselves, so they were not made by a \
              random generator; create the key anew on the key server",
-            found.id
+            object.id
         );
-        self.prohibited(found, Error::new(Code::KeyWeak, message))
+        self.prohibited(object, Error::new(Code::KeyWeak, message))
     }
 
     /// An object that another tenant of this process uses is not ours.
@@ -42,21 +57,21 @@ impl Keys {
                      and a key server identity of its own",
                     found.id, found.identifier
                 );
-                self.prohibited(found, Error::new(Code::KeyShared, message))
+                self.prohibited(&Object::of(found), Error::new(Code::KeyShared, message))
             }
         }
     }
 
     /// What the policy `strict` refuses and `relaxed` only records.
-    fn prohibited(&self, found: &Found, fault: Error) -> Result<()> {
-        let fault = self.refused(found, fault);
+    fn prohibited(&self, object: &Object<'_>, fault: Error) -> Result<()> {
+        let fault = self.refused(object, fault);
         if self.policy == Policy::Strict { Err(fault) } else { Ok(()) }
     }
 
     /// Records why a key is not used.
-    fn refused(&self, found: &Found, fault: Error) -> Error {
-        let server = self.cluster.server(found.server);
-        self.cluster.journal().refusal(&server, &found.id, &found.identifier, &fault);
+    fn refused(&self, object: &Object<'_>, fault: Error) -> Error {
+        let server = self.cluster.server(object.server);
+        self.cluster.journal().refusal(&server, object.id, object.identifier, &fault);
         fault
     }
 }
@@ -85,7 +100,7 @@ fn kind_fault(found: &Found) -> Option<Error> {
 }
 
 /// A random generator makes 32 printable bytes once in 10^13, and fewer than 8 different ones never.
-pub(super) fn looks_made_by_hand(material: &[u8; 32]) -> bool {
+fn looks_made_by_hand(material: &[u8; 32]) -> bool {
     let mut seen = zeroize::Zeroizing::new([false; 256]);
     material.iter().for_each(|&byte| seen[usize::from(byte)] = true);
     let distinct = seen.iter().filter(|&&seen| seen).count();

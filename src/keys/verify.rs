@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::handle::Key;
 use super::lookup::Found;
+use super::prohibited::Object;
 use super::version::Version;
 use super::{Keys, now, subject};
 use crate::envelope::{self, KeyId};
@@ -178,7 +179,7 @@ impl Keys {
         let get = Get { id: &found.identifier };
         let get = || Ok(self.cluster.call(&get, subject(&found.id), Some(found.server), deadline)?.answer.material);
         let material = self.room.with(get)?;
-        self.check_material(found, &material)?;
+        self.check_material(&Object::of(found), &material)?;
         Ok(Arc::new(Version::new(self.ready(found.id.clone(), material), found, self.rules)))
     }
 

@@ -14,14 +14,13 @@ use super::kek::{Kek, object_name};
 use super::need::place;
 use super::store::{self, Draft, Publication};
 use crate::cluster::Unserved;
-use crate::config::Policy;
 use crate::envelope::KeyId;
 use crate::envelope::protected::{DEK_SIZE, Protected};
 use crate::error::{Code, Error, Result};
 use crate::keys::create::Creation;
 use crate::keys::handle::Key;
 use crate::keys::lookup::Found;
-use crate::keys::prohibited::looks_made_by_hand;
+use crate::keys::prohibited::Object;
 use crate::keys::{Keys, check_name, subject};
 use crate::kmip::{Deadline, Destroy, Get, State};
 use crate::log::catalogue;
@@ -209,14 +208,8 @@ impl Keys {
 
     fn retrieve(&self, dek: &Dek, deadline: Deadline) -> Result<Slot<[u8; DEK_SIZE]>> {
         let material = self.get_dek(dek, deadline)?;
-        if looks_made_by_hand(&material) && self.policy == Policy::Strict {
-            let message = format!(
-                "the bytes that the key server gave as {} are printable or repeat themselves, so they were not made by a \
-                 random generator; nothing was protected",
-                dek.id
-            );
-            return Err(Error::new(Code::KeyWeak, message));
-        }
+        let object = Object { id: &dek.id, identifier: &dek.identifier, server: dek.server };
+        self.check_material(&object, &material)?;
         self.tell_space(catalogue::SPACE_DEK_RETRIEVED, &dek.id, &[]);
         Ok(material)
     }
