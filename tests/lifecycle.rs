@@ -255,6 +255,23 @@ fn a_version_is_destroyed_in_two_steps_and_then_gone() {
     assert_eq!(decrypt(&client, &message).unwrap_err().code(), Code::KeyNotFound);
 }
 
+/// PyKMIP forgets what is destroyed; the Go server goes on showing it.
+#[test]
+fn what_is_destroyed_is_destroyed_again_without_an_error_also_if_it_was_compromised() {
+    if !Kind::Go.is_there() {
+        return;
+    }
+    let servers = KeyServers::start_kind(Kind::Go, 1);
+    let client = watchful(&servers);
+    for (name, why) in [("ended", Revocation::CessationOfOperation), ("stolen", Revocation::KeyCompromise)] {
+        client.create_key(name).unwrap();
+        let id = id(&format!("{name}/1"));
+        client.revoke_key(&id, why).unwrap();
+        client.destroy_key(&id).unwrap();
+        client.destroy_key(&id).expect("it is as it shall be");
+    }
+}
+
 #[test]
 fn a_version_that_somebody_else_destroyed_leaves_memory() {
     let servers = KeyServers::start(1);

@@ -105,11 +105,11 @@ impl Keys {
         self.ledger.release(id, what)
     }
 
-    /// The object behind a version that is in one of the states `from`; `None` if it is in state `target` already.
+    /// The object behind a version that is in one of the states `from`; `None` if it has come to state `target` already.
     fn to_change(&self, id: &KeyId, target: State, from: &[State], deadline: Deadline) -> Result<Option<Found>> {
         let found = self.find_version(id, deadline)?;
         match found.state {
-            state if state == target => Ok(None),
+            state if has_come(state, target) => Ok(None),
             state if from.contains(&state) => Ok(Some(found)),
             state => Err(refused(id, state, target)),
         }
@@ -120,7 +120,7 @@ impl Keys {
         if let Err(unserved) = self.cluster.call(operation, subject(&found.id), Some(found.server), deadline) {
             // A lost reply, or a rival that was first: what counts is the state it is in now.
             match self.find_version(&found.id, deadline) {
-                Ok(now) if now.state == target => {}
+                Ok(now) if has_come(now.state, target) => {}
                 Err(error) if target == State::Destroyed && error.code() == Code::KeyNotFound => {
                     // Who cannot be asked may have it still: the others may just not have heard of it.
                     if !error.attempts().is_empty() {
@@ -133,6 +133,11 @@ impl Keys {
         self.cache.learn(&found.id, target);
         Ok(())
     }
+}
+
+/// A compromised version that is destroyed is that, too, and says so for ever (KMIP 1.4 §3.22).
+fn has_come(state: State, target: State) -> bool {
+    state == target || target == State::Destroyed && state.is_destroyed()
 }
 
 fn seconds_since_1970() -> i64 {
