@@ -175,6 +175,11 @@ impl Client {
         self.logged()?.keys.add_reference(id, what)
     }
 
+    /// Whether references are kept in the file of `keys.state`, and so longer than by this client.
+    pub fn keeps_references(&self) -> Result<bool> {
+        Ok(self.logged()?.keys.keeps_references())
+    }
+
     /// Forgets that `what` needs a version. Blocks on files only. Errors: as [`Client::add_reference`], without `Deadline`.
     pub fn remove_reference(&self, id: &KeyId, what: &str) -> Result<()> {
         self.logged()?.keys.remove_reference(id, what)

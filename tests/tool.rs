@@ -446,6 +446,13 @@ fn a_version_that_is_needed_is_told_and_not_destroyed_and_users_have_keys() {
     assert_eq!(succeed(config, &["key", "register", "42"], b""), b"created customer-42/1\n");
     let need = ["key", "need", "customer-42/1", "--by", "backup of May"];
     assert_eq!(succeed(config, &need, b""), b"customer-42/1 is needed by backup of May\n");
+    let unknown = fail(Some(config), &["key", "need", "customer-42/99", "--by", "backup of May"], b"");
+    assert!(unknown.contains("customer-42/99"), "{unknown}");
+    // Where nothing is kept it would be forgotten when the command ends.
+    for more in [&[][..], &["--no-more"]] {
+        let refusal = fail(Some(&servers.config), &[&need[..], more].concat(), b"");
+        assert!(refusal.contains("keys.state"), "{refusal}");
+    }
     let shown = String::from_utf8(succeed(config, &["key", "show", "customer-42"], b"")).unwrap();
     assert!(shown.contains("ROTATE BY") && shown.contains("customer-42/1 is needed by backup of May"), "{shown}");
     succeed(config, &["key", "revoke", "customer-42/1", "--reason", "ended"], b"");

@@ -100,6 +100,11 @@ impl Keys {
         self.ledger.refer(id, what, self.cluster.deadline())
     }
 
+    /// Whether references outlive this client.
+    pub fn keeps_references(&self) -> bool {
+        self.settings.state.is_some()
+    }
+
     /// Forgets that `what` needs a version.
     pub fn remove_reference(&self, id: &KeyId, what: &str) -> Result<()> {
         self.ledger.release(id, what)

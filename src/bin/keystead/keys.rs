@@ -158,6 +158,14 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
 }
 
 fn need(client: &Client, is_kek: bool, id: &KeyId, by: &str, no_more: bool, json: bool) -> Result<()> {
+    if !client.keeps_references()? {
+        let text = "what is needed is remembered in the file of keys.state, and the configuration names none; set keys.state, also \
+                    for whoever revokes and destroys";
+        return Err(Error::new(Code::InvalidArgument, text));
+    }
+    if !is_kek && !no_more {
+        check_version(client, id)?;
+    }
     match (is_kek, no_more) {
         (true, false) => client.add_kek_reference(id, by)?,
         (true, true) => client.remove_kek_reference(id, by)?,
@@ -168,6 +176,14 @@ fn need(client: &Client, is_kek: bool, id: &KeyId, by: &str, no_more: bool, json
         true => done(id, &format!("{id} is not needed by {by} any more"), "not needed", json),
         false => done(id, &format!("{id} is needed by {by}"), "needed", json),
     }
+}
+
+fn check_version(client: &Client, id: &KeyId) -> Result<()> {
+    if client.show_key(&id.name)?.iter().any(|key| key.version == id.version) {
+        return Ok(());
+    }
+    let message = format!("no key server has {id}; `keystead key show {}` tells which versions there are", id.name);
+    Err(Error::new(Code::KeyNotFound, message))
 }
 
 fn done(id: &KeyId, sentence: &str, state: &str, json: bool) -> Result<()> {
