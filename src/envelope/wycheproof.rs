@@ -1,4 +1,5 @@
 //! The vectors of Project Wycheproof, made to find what implementations get wrong, through the calls that messages make.
+//! Those of AES key wrap are for what key servers wrap, and so in `tests/kmip_servers/key_wrap.rs`.
 
 use ring::aead::{AES_256_GCM, LessSafeKey, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
