@@ -6,7 +6,7 @@ mod keyservers;
 use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use keyservers::{KeyServers, Kind};
@@ -320,6 +320,54 @@ fn an_output_that_is_no_file_is_written_to_and_a_link_is_followed() {
     assert_eq!(succeed(config, &["decrypt", "-o", "/dev/stdout"], &message), b"hello");
     std::fs::remove_file(&file).unwrap();
     assert!(fail(Some(config), &["decrypt", "-o", to_file.to_str().unwrap()], &message).contains("link to nothing"));
+}
+
+/// The most memory that a running process had so far, in KiB (proc(5), VmHWM).
+fn peak(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it runs");
+    line.trim_end_matches("kB").trim().parse().unwrap()
+}
+
+/// `KEYSTEAD_PIPE_MIB=4096` for 4 GiB.
+#[test]
+fn a_pipe_of_any_length_is_encrypted_and_decrypted_in_constant_memory() {
+    const LIMIT_KIB: u64 = 64 << 10;
+    let pieces: u64 = std::env::var("KEYSTEAD_PIPE_MIB").map_or(160, |text| text.parse().expect("a number"));
+    let servers = KeyServers::start(1);
+    succeed(&servers.config, &["key", "create", "orders"], b"");
+    let start = |arguments: &[&str], input: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+        command.env("KEYSTEAD_CONFIG", &servers.config).args(arguments).stdin(input);
+        command.stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut encrypts = start(&["encrypt", "--key", "orders"], Stdio::piped());
+    let mut decrypts = start(&["decrypt"], encrypts.stdout.take().unwrap().into());
+    let (mut to, mut from) = (encrypts.stdin.take().unwrap(), decrypts.stdout.take().unwrap());
+    let of = |piece: u64| vec![piece as u8; 1 << 20];
+    // It holds its beginning back until the next piece is there.
+    let through = pieces - 16;
+    let peaks = std::thread::scope(|scope| {
+        let (over, wait) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            (0..pieces).for_each(|piece| to.write_all(&of(piece)).unwrap());
+            // Both still run when their memory is looked at.
+            let _over = wait.recv();
+        });
+        let mut piece = of(0);
+        let mut check = |number| {
+            from.read_exact(&mut piece).unwrap();
+            assert!(piece == of(number), "MiB {number}");
+        };
+        (0..through).for_each(&mut check);
+        let peaks = [peak(&encrypts), peak(&decrypts)];
+        drop(over);
+        (through..pieces).for_each(&mut check);
+        peaks
+    });
+    assert_eq!(from.read(&mut [0]).unwrap(), 0, "nothing follows");
+    assert!(encrypts.wait().unwrap().success() && decrypts.wait().unwrap().success());
+    assert!(peaks.iter().all(|&peak| peak < LIMIT_KIB), "{peaks:?} KiB for {pieces} MiB");
 }
 
 #[test]
