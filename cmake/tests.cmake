@@ -200,6 +200,9 @@ if(EXISTS "${PROJECT_SOURCE_DIR}/bindings/python/tests")
   keystead_python_tests(python 600 bindings/python/tests)
   # The longest of those that run beside others begins first.
   set_tests_properties(python PROPERTIES COST 1000)
+  # Whether they met a PostgreSQL.
+  keystead_test(program-postgresql 60 "${VENV_PYTHON}" bindings/python/tests/postgresql.py)
+  set_tests_properties(program-postgresql PROPERTIES SKIP_RETURN_CODE 77)
 endif()
 
 # The quick start. A target and not a test, because ctest would hide its page.

@@ -1,14 +1,21 @@
-"""A PostgreSQL server of our own, on a socket in a folder of its own, where its programs are installed."""
+"""A PostgreSQL server of our own, on a socket in a folder of its own, where its programs are installed.
+
+As a program it tells which one the tests meet, or exits with 77 and says what is missing.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+SKIPPED = 77
 
 
 def programs() -> Path | None:
@@ -53,3 +60,18 @@ class PostgreSQL:
             self._process.kill()
             self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def main() -> int:
+    folder = programs()
+    if folder is None:
+        print("PostgreSQL is not installed: nothing is tried with it; install postgresql")
+        return SKIPPED
+    if importlib.util.find_spec("psycopg") is None:
+        print("psycopg is not installed: nothing is tried with PostgreSQL; it is in tests/requirements.txt")
+        return SKIPPED
+    return subprocess.run([folder / "postgres", "--version"], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
