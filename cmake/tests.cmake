@@ -205,6 +205,30 @@ if(EXISTS "${PROJECT_SOURCE_DIR}/bindings/python/tests")
   set_tests_properties(program-postgresql PROPERTIES SKIP_RETURN_CODE 77)
 endif()
 
+# Campaigns: tests above at full length, one after the other. They take an hour, and are not in the list of a usual run.
+# keystead_campaign(NAME ENVIRONMENT COMMAND...)
+function(keystead_campaign name environment)
+  add_test(NAME campaign-${name} CONFIGURATIONS campaign COMMAND ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  set_tests_properties(
+    campaign-${name} PROPERTIES TIMEOUT 7200 RUN_SERIAL TRUE ENVIRONMENT "${test_environment};${environment}")
+endfunction()
+keystead_campaign(nonces "KEYSTEAD_NONCES=100000000;KEYSTEAD_NONCE_FORKS=1000" ${rust_test} --test nonces)
+keystead_campaign(storm "KEYSTEAD_STORM_SECONDS=30" ${rust_test} --test storm)
+keystead_campaign(weather "KEYSTEAD_WEATHER_SECONDS=120" ${rust_test} --test weather)
+keystead_campaign(folder "KEYSTEAD_KILLS=100" ${rust_test} --test reencrypt)
+keystead_campaign(
+  database "KEYSTEAD_KILLS=100" "${VENV_PYTHON}" -W ignore -m unittest discover -s bindings/python/tests -p test_reencrypt.py)
+keystead_campaign(log "KEYSTEAD_KILLS=1000;KEYSTEAD_TAMPERINGS=100000" ${rust_test} --test log_killed --test log_tampering)
+keystead_campaign(replies "KEYSTEAD_MUTATIONS=1000000" ${rust_test} --test kmip_payloads)
+keystead_campaign(pipe "KEYSTEAD_PIPE_MIB=4096" ${rust_test} --test tool -- a_pipe_of_any_length)
+add_custom_target(
+  campaign
+  COMMAND "${CMAKE_CTEST_COMMAND}" --build-config campaign --tests-regex ^campaign- --output-on-failure
+  WORKING_DIRECTORY "${PROJECT_BINARY_DIR}"
+  COMMENT "Running the long tests at full length"
+  USES_TERMINAL VERBATIM)
+add_dependencies(campaign keystead venv go_server rust_tests)
+
 # The quick start. A target and not a test, because ctest would hide its page.
 set(quick_start "${PROJECT_SOURCE_DIR}/examples/quickstart/run.py")
 if(EXISTS "${quick_start}")
