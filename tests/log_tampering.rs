@@ -1,4 +1,5 @@
-//! Ten thousand random tamperings of logs in every format and of the audit trail: all are found, for what they are and where.
+//! Ten thousand random tamperings of logs in every format and of the audit trail, as one file and as several: all are found, for what
+//! they are and where, and without the auditor's key and an anchor those that the hashes show.
 //!
 //! The sequence is the same each time. `KEYSTEAD_TAMPERINGS` says how many.
 #![cfg(feature = "auditor")]
@@ -34,8 +35,8 @@ struct Subject {
     anchors: Vec<Anchor>,
 }
 
-/// What is expected of a verification: some finding of one of these kinds, that touches one of these lines, and nothing at
-/// all of other kinds or elsewhere.
+/// What is expected of a verification: findings of one of these kinds, each of which touches one of these lines, and nothing at
+/// all of other kinds or elsewhere. Without any kind, nothing.
 struct Expected {
     what: String,
     kinds: Vec<Kind>,
@@ -68,14 +69,31 @@ impl Subject {
         Subject { folder, name, lines, strangers, first, auditor, anchors }
     }
 
-    fn path(&self) -> PathBuf {
-        self.folder.path().join(self.name)
-    }
-
-    fn verify(&self, bytes: &[u8]) -> Report {
-        fs::write(self.path(), bytes).unwrap();
+    /// Writes the lines as files of which each begins at one of `starts`, and verifies them, the newest first. Lines of findings
+    /// are those of all the lines.
+    fn verify(&self, lines: &[Line], starts: &[usize], is_proven: bool) -> Report {
+        let ends = starts[1..].iter().copied().chain([lines.len()]);
+        let files: Vec<(usize, PathBuf)> = starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| {
+                let path = self.folder.path().join(format!("{}.{start}", self.name));
+                // Every file of a trail has the header row.
+                let header = if *start > 0 { &self.lines[..self.first] } else { &[] };
+                fs::write(&path, [header, &lines[*start..end]].concat().concat()).unwrap();
+                (*start - header.len(), path)
+            })
+            .collect();
         let auditor_keys = std::slice::from_ref(&self.auditor);
-        verify_with(&[&self.path()], &Options { anchors: &self.anchors, auditor_keys, ..Options::default() }).unwrap()
+        let proven = Options { anchors: &self.anchors, auditor_keys, ..Options::default() };
+        let options = if is_proven { proven } else { Options::default() };
+        let paths: Vec<&Path> = files.iter().rev().map(|(_, path)| path.as_path()).collect();
+        let mut report = verify_with(&paths, &options).unwrap();
+        for finding in &mut report.findings {
+            let (before, _) = files.iter().find(|(_, path)| path.to_str() == Some(&finding.file)).unwrap();
+            (finding.line, finding.last_line) = (finding.line + *before as u64, finding.last_line + *before as u64);
+        }
+        report
     }
 }
 
@@ -289,7 +307,7 @@ fn tamper(subject: &Subject, random: &mut Random, case: usize, all: &mut Vec<Lin
             let text = String::from_utf8(all[at].clone()).unwrap();
             all[at] = text.replacen("success", "failure", 1).replacen("customer", "consumer", 1).into_bytes();
             rehash(all, at);
-            expect(format!("line {} rewritten, and all after it", at + 1), &[Kind::Rewritten], at, at)
+            expect(format!("line {} rewritten, and all after it", at + 1), &[Kind::Rewritten], at, last)
         }
         _ => {
             let at = random.within(first + 1, last - 1);
@@ -302,7 +320,7 @@ fn tamper(subject: &Subject, random: &mut Random, case: usize, all: &mut Vec<Lin
                 format!("line {} removed, and all after it rewritten", at + 1),
                 &[Kind::Rewritten, Kind::Cut],
                 at,
-                at,
+                last,
             )
         }
     }
@@ -319,23 +337,40 @@ fn stream_of(line: &[u8]) -> String {
     text[part.serial_at - 17..][..16].to_owned()
 }
 
-fn judge(report: &Report, expected: &Expected) -> Result<Kind, String> {
+/// Where files begin: with records that nobody touched, which tell their order.
+fn starts(subject: &Subject, random: &mut Random, all: &[Line], expected: &Expected) -> Vec<usize> {
+    let is_touched = |at: usize| (expected.lines.start().saturating_sub(2)..expected.lines.end() + 2).contains(&at);
+    let places: Vec<usize> = (subject.first + 2..all.len()).filter(|at| !is_touched(*at)).collect();
+    let mut starts = vec![0];
+    if !places.is_empty() {
+        starts.extend([0; 2].map(|_| places[random.below(places.len())]));
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    starts
+}
+
+fn judge(report: &Report, expected: &Expected) -> Result<Option<Kind>, String> {
     let told = || format!("{}:\n{report}", expected.what);
     let touches = |finding: &&Finding| {
         let range = finding.line as usize..=finding.last_line as usize;
         range.start() <= expected.lines.end() && range.end() >= expected.lines.start()
     };
-    let Some(found) = report.findings.iter().find(|f| expected.kinds[0] == f.kind || expected.kinds.contains(&f.kind))
-    else {
-        return Err(format!("not found: {}", told()));
+    let Some(found) = report.findings.first() else {
+        return if expected.kinds.is_empty() { Ok(None) } else { Err(format!("not found: {}", told())) };
     };
     if let Some(other) = report.findings.iter().find(|finding| !expected.kinds.contains(&finding.kind)) {
         return Err(format!("found as {:?}, too: {}", other.kind, told()));
     }
-    if report.findings.iter().all(|finding| !touches(&finding)) {
-        return Err(format!("found elsewhere: {}", told()));
+    if report.findings.iter().any(|finding| !touches(&finding)) {
+        return Err(format!("found elsewhere, too: {}", told()));
     }
-    Ok(found.kind)
+    // Of what was rewritten it is the beginning that counts.
+    let begins = *expected.lines.start() as u64;
+    if expected.kinds[0] == Kind::Rewritten && !(found.line..=found.last_line).contains(&begins) {
+        return Err(format!("its beginning was not found: {}", told()));
+    }
+    Ok(Some(found.kind))
 }
 
 #[test]
@@ -344,7 +379,7 @@ fn every_tampering_is_found_for_what_it_is_and_where() {
     let count = std::env::var("KEYSTEAD_TAMPERINGS").map_or(default, |text| text.parse().unwrap());
     let subjects = Subject::all();
     for subject in &subjects {
-        let report = subject.verify(&subject.lines.concat());
+        let report = subject.verify(&subject.lines, &[0], true);
         assert!(report.is_intact(), "{report}");
         let stream = &report.streams[0];
         assert_eq!(stream.sealed_to.map(|to| to + 1), Some(stream.last_serial), "{report}");
@@ -360,13 +395,21 @@ fn every_tampering_is_found_for_what_it_is_and_where() {
     for case in 0..count {
         let subject = &subjects[case % subjects.len()];
         let mut all = subject.lines.clone();
-        let expected = tamper(subject, &mut random, case / subjects.len(), &mut all);
+        let round = case / subjects.len();
+        let mut expected = tamper(subject, &mut random, round, &mut all);
         if all == subject.lines {
             continue;
         }
-        match judge(&subject.verify(&all.concat()), &expected) {
-            Ok(kind) => *found.entry(format!("{kind:?}")).or_default() += 1,
-            Err(fault) => faults.push(format!("{} {fault}", subject.name)),
+        // In turn with the auditor's key and an anchor and without both, as one file and as several.
+        let (is_proven, is_rotated) = ((round / 9).is_multiple_of(2), !(round / 18).is_multiple_of(2));
+        if !is_proven {
+            expected.kinds.retain(|kind| ![Kind::Cut, Kind::Rewritten, Kind::Unsealed].contains(kind));
+        }
+        let starts = if is_rotated { starts(subject, &mut random, &all, &expected) } else { vec![0] };
+        let report = subject.verify(&all, &starts, is_proven);
+        match judge(&report, &expected) {
+            Ok(kind) => *found.entry(kind.map_or("nothing".into(), |kind| format!("{kind:?}"))).or_default() += 1,
+            Err(fault) => faults.push(format!("{} {starts:?} {fault}", subject.name)),
         }
     }
     println!("{count} tamperings: {found:?}");
