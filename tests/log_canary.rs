@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use keyservers::{KeyServers, Kind};
+use keystead::client::Original;
+use keystead::envelope::protected::{Body, Protected};
 use keystead::envelope::stream::ROOM;
 use keystead::{Client, Error};
 
@@ -85,9 +87,34 @@ fn work(config: &Path) {
     assert_eq!(decryptor.update(body, &mut vec![0; 2 * ROOM]).unwrap(), PLAINTEXT.len());
     decryptor.finish().unwrap();
     client.rotate_key("canary").unwrap();
+    work_in_space(&client, &config.with_extension("dek"));
     client.probe_servers().unwrap();
     println!("{:?} {:?}", client.list_keys().unwrap(), serde_json::to_string(&client.status().unwrap()));
     client.close().unwrap();
+}
+
+/// What is under a key that never leaves the key server goes there to be encrypted, decrypted and authenticated: the DEK itself, and what
+/// it becomes. The server keeps the DEK, so that the test knows it.
+fn work_in_space(client: &Client, file: &Path) {
+    let _ = fs::remove_file(file);
+    client.create_kek("master").unwrap();
+    let key = client.create_space("vault", "master", file, Original::Keep).unwrap().0;
+    let mut message = vec![0; key.encrypted_size(PLAINTEXT.len()).unwrap()];
+    key.encrypt(PLAINTEXT, AAD, &mut message).unwrap();
+    let mut protected = fs::read(file).unwrap();
+    let unlocked = client.unlock_space(&protected, "vault").unwrap();
+    assert_eq!(unlocked.decrypt(&message, AAD, &mut vec![0; message.len()]).unwrap(), PLAINTEXT.len());
+    *protected.last_mut().unwrap() ^= 1;
+    let error = client.unlock_space(&protected, "vault").err().unwrap();
+    println!("{error} {error:?} {}", error.detail());
+}
+
+/// What the key server made of the DEK.
+fn protected_dek(file: &Path) -> Vec<Vec<u8>> {
+    match Protected::parse(&fs::read(file).unwrap()).unwrap().body {
+        Body::Gcm { iv, ciphertext, tag } => vec![iv.to_vec(), ciphertext.to_vec(), tag.to_vec()],
+        Body::CbcHmac { cbc, mac } => vec![cbc.iv.to_vec(), cbc.ciphertext.to_vec(), mac.to_vec()],
+    }
 }
 
 /// The keys that the server holds.
@@ -127,6 +154,9 @@ fn no_secret_appears_in_what_is_written_or_told() {
         let keys = keys(&servers);
         assert!(keys.len() >= 2 && keys.iter().all(|key| key.len() == 32), "{} keys", keys.len());
         let told = characters(&child.stdout);
+        for operation in ["kmip.encrypt", "kmip.decrypt", "space.dek_protected", "space.unlocked"] {
+            assert!(told.contains(operation), "{operation} is missing");
+        }
         let uses =
             ["message.encrypted", "message.decrypted", "batch.encrypted", "stream.encrypted", "stream.decrypted"];
         assert!(
@@ -141,7 +171,9 @@ fn no_secret_appears_in_what_is_written_or_told() {
         });
         let texts = [("log", log), ("audit trail", audit), ("output", child.stdout), ("stderr", child.stderr)];
         let texts = texts.map(|(what, text)| (what, characters(&text)));
-        let secrets = [PLAINTEXT.to_vec(), AAD.to_vec(), PASSWORD.into()].into_iter().chain(ciphertexts).chain(keys);
+        let protected = protected_dek(&config.with_extension("dek"));
+        let secrets = [PLAINTEXT.to_vec(), AAD.to_vec(), PASSWORD.into()].into_iter();
+        let secrets = secrets.chain(ciphertexts).chain(keys).chain(protected);
         for secret in secrets {
             for (what, text) in &texts {
                 let found = find(text, &secret);
