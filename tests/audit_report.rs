@@ -222,7 +222,10 @@ fn render(browser: &Path, page: &Path, folder: &Path, port: u16) -> (String, Vec
         let mut command = Command::new(browser);
         command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]);
         command.args(["--disable-background-networking", "--disable-component-update", "--timeout=20000"]);
-        command.arg(format!("--host-resolver-rules=MAP * 127.0.0.1:{port}"));
+        // What browsers ask their makers is not the page's.
+        let own =
+            ["google.com", "googleapis.com", "gstatic.com", "gvt1.com"].map(|host| format!("MAP *.{host} ~NOTFOUND"));
+        command.arg(format!("--host-resolver-rules={}, MAP * 127.0.0.1:{port}", own.join(", ")));
         command.arg(format!("--user-data-dir={}", folder.join("profile").display())).arg(what);
         let output = command.arg(format!("file://{}", page.display())).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
