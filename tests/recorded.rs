@@ -3,15 +3,27 @@
 #[path = "common/keyservers.rs"]
 mod keyservers;
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use keyservers::{KeyServers, Kind};
+use keyservers::{KeyServers, Kind, pinned_version};
+use keystead::audit::AuditTrail;
 use keystead::client::{Original, Revocation};
+use keystead::cluster::{Audited, Cluster, Journal, Subject};
 use keystead::envelope::KeyId;
-use keystead::{Client, Code};
+use keystead::kmip::attributes::{self, Value};
+use keystead::kmip::{
+    Activate, AddAttribute, Check, Cipher, Create, Deadline, Decrypt, DeleteAttribute, Destroy, DiscoverVersions,
+    Encrypt, Failure, Get, GetAttributeList, GetAttributes, GetWrapped, Locate, Mac, Material, ModifyAttribute, Query,
+    ReKey, Register, Revoke, RngRetrieve, Usage,
+};
+use keystead::log::{Log, catalogue};
+use keystead::{Client, Code, Error, config};
 
 /// All that the client may ask of a key server, as servers count it.
 const OPERATIONS: [&str; 19] = [
@@ -102,6 +114,9 @@ fn every_operation_that_a_server_counts_is_in_the_log_and_in_the_audit_trail() {
             let recorded = (logged(operation), audited(operation));
             assert_eq!(recorded, (*counted, *counted), "{kind:?}: {operation}, {counted} of which a server counted");
         }
+        for line in log.lines().filter(|line| line.contains(" event=kmip.")) {
+            assert!(line.contains(" kmip_version=1.") && line.contains(" server_time=\"20"), "{line}");
+        }
         // What no test asks for proves nothing.
         assert!(counted.iter().filter(|count| **count > 0).count() >= 9, "{counted:?}");
         assert!(counted[0] > 0, "no version was negotiated");
@@ -157,4 +172,98 @@ fn the_first_call_is_refused_too_while_a_collector_is_away() {
     let client = Client::open(&config).unwrap();
     assert_eq!(client.create_key("customer-1").err().unwrap().code(), Code::LogFailed);
     assert_eq!(counts(&mut servers), before);
+}
+
+fn ask<O: Audited>(cluster: &Cluster, operation: &O) -> Result<O::Answer, Failure> {
+    let deadline = Deadline::after(Duration::from_secs(10));
+    cluster.call_on(0, operation, Subject { name: "orders", version: Some(1) }, deadline)
+}
+
+fn done<O: Audited>(cluster: &Cluster, operation: &O) -> O::Answer {
+    ask(cluster, operation).map_err(Error::from).unwrap()
+}
+
+/// The event of an operation that fails, and what the audit trail calls it.
+fn failed<O: Audited>(cluster: &Cluster, operation: &O) -> (&'static str, &'static str) {
+    assert!(ask(cluster, operation).is_err(), "{} succeeded", O::NAME);
+    (O::EVENT, O::NAME)
+}
+
+#[test]
+fn every_operation_is_recorded_when_it_succeeds_and_when_it_fails() {
+    if !Kind::Go.is_there() || pinned_version().is_some() {
+        return;
+    }
+    const CIPHER: Cipher<'static> = Cipher::Gcm { iv: b"twelve bytes", aad: b"header" };
+    const USAGE: Usage = Usage(0xC | 0x80);
+    let mut servers = KeyServers::start_kind(Kind::Go, 1);
+    let (config, _) = config::load(&servers.config).unwrap();
+    let log = Arc::new(Log::open(&config.log, "orders").unwrap());
+    let audit = config.audit.as_ref().map(|audit| Arc::new(AuditTrail::open_as(audit).unwrap()));
+    let cluster = &Cluster::new(&config, Journal { log, audit }).unwrap();
+
+    done(cluster, &DiscoverVersions);
+    done(cluster, &Query);
+    done(cluster, &RngRetrieve);
+    let id = done(cluster, &Create { usage: USAGE, ..Create::new("orders/1", None) });
+    done(cluster, &Activate { id: &id });
+    done(cluster, &Locate { name: Some("orders/1"), ..Locate::default() });
+    done(cluster, &Get { id: &id });
+    done(cluster, &GetAttributes { id: &id, names: &attributes::UNDERSTOOD });
+    done(cluster, &GetAttributeList { id: &id });
+    done(cluster, &AddAttribute { id: &id, name: attributes::OBJECT_GROUP, value: Value::Text("team") });
+    done(cluster, &ModifyAttribute { id: &id, name: attributes::OBJECT_GROUP, index: 0, value: Value::Text("crew") });
+    done(cluster, &DeleteAttribute { id: &id, name: attributes::OBJECT_GROUP, index: 0 });
+    done(cluster, &Check { id: &id, usage: Usage::ENCRYPT });
+    done(cluster, &Mac { id: &id, data: b"data" });
+    let sealed = done(cluster, &Encrypt { id: &id, cipher: CIPHER, key: &[7; 32] });
+    done(cluster, &Decrypt::new(&id, CIPHER, &sealed).unwrap());
+    let given = Register { name: "kek/1", group: None, usage: Usage::WRAP_KEY, material: Material::Plain(&[9; 32]) };
+    let kek = done(cluster, &given);
+    done(cluster, &Activate { id: &kek });
+    done(cluster, &GetWrapped { id: &id, under: &kek });
+    let newer = done(cluster, &ReKey { id: &id });
+    done(cluster, &Revoke { id: &id, why: Revocation::Superseded, compromised_since: None });
+    done(cluster, &Destroy { id: &id });
+    assert_ne!(newer, id);
+
+    // No operation succeeds on a server that is gone.
+    servers.kill("primary");
+    let all = [
+        failed(cluster, &DiscoverVersions),
+        failed(cluster, &Query),
+        failed(cluster, &RngRetrieve),
+        failed(cluster, &Create::new("orders/2", None)),
+        failed(cluster, &Activate { id: &id }),
+        failed(cluster, &Locate::default()),
+        failed(cluster, &Get { id: &id }),
+        failed(cluster, &GetAttributes { id: &id, names: &attributes::UNDERSTOOD }),
+        failed(cluster, &GetAttributeList { id: &id }),
+        failed(cluster, &AddAttribute { id: &id, name: attributes::OBJECT_GROUP, value: Value::Text("team") }),
+        failed(cluster, &ModifyAttribute { id: &id, name: attributes::NAME, index: 0, value: Value::Name("orders/2") }),
+        failed(cluster, &DeleteAttribute { id: &id, name: attributes::OBJECT_GROUP, index: 0 }),
+        failed(cluster, &Check { id: &id, usage: Usage::ENCRYPT }),
+        failed(cluster, &Mac { id: &id, data: b"data" }),
+        failed(cluster, &Encrypt { id: &id, cipher: CIPHER, key: &[7; 32] }),
+        failed(cluster, &Decrypt::new(&id, CIPHER, &sealed).unwrap()),
+        failed(cluster, &given),
+        failed(cluster, &GetWrapped { id: &id, under: &kek }),
+        failed(cluster, &ReKey { id: &id }),
+        failed(cluster, &Revoke { id: &id, why: Revocation::Superseded, compromised_since: None }),
+        failed(cluster, &Destroy { id: &id }),
+    ];
+    let (log, audit) = (fs::read_to_string(&servers.log).unwrap(), fs::read_to_string(&servers.audit).unwrap());
+    for (event, operation) in all {
+        for (result, severity) in [("success", "info"), ("failure", "warning")] {
+            let (severity, outcome) = (format!(" event={event} severity={severity} "), format!(" result={result} "));
+            let is_it = |line: &str| line.contains(&severity) && line.contains(&outcome);
+            assert!(log.lines().any(is_it), "{event} has no {result}");
+            let is_it = |row: &str| row.starts_with(&format!("{operation},")) && row.contains(&format!(",{result},"));
+            assert!(audit.lines().any(is_it), "{operation} has no {result}");
+        }
+    }
+    let events: HashSet<_> = all.iter().map(|(event, _)| *event).collect();
+    let listed =
+        catalogue::EVENTS.iter().map(|event| event.id).filter(|id| id.starts_with("kmip.") && *id != "kmip.message");
+    assert_eq!(events, listed.collect(), "an operation of the catalogue was not tried");
 }

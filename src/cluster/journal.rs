@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::audit::{AuditTrail, Row};
 use crate::envelope::KeyId;
 use crate::error::{Code, Error, Result};
-use crate::kmip::{Direction, Failure, Observer, Version, dump};
+use crate::kmip::{Direction, Failure, Observer, ReplyHead, Version, dump};
 use crate::log::{self, Level, Log, Record, Severity, Written, catalogue, text};
 
 use super::audited::{Audited, Subject};
@@ -82,7 +82,7 @@ impl Journal {
             ..Row::default()
         };
         // The key is refused in any case.
-        let _ = self.write(catalogue::KEY_REFUSED, &row);
+        let _ = self.write(catalogue::KEY_REFUSED, &row, &ReplyHead::default());
     }
 
     /// Writes one operation as one server answered it, or failed to.
@@ -94,7 +94,7 @@ impl Journal {
         subject: Subject<'_>,
         operation: &O,
         answer: std::result::Result<&O::Answer, &Failure>,
-        reached: Reached,
+        reached: Reached<'_>,
     ) -> Result<()> {
         let outcome = Outcome::of::<O>(answer);
         let kmip_version = reached.version.map(|version| version.to_string()).unwrap_or_default();
@@ -115,19 +115,19 @@ impl Journal {
             result_message: &outcome.message,
             duration: reached.duration,
         };
-        self.write(O::EVENT, &row)
+        self.write(O::EVENT, &row, reached.head)
     }
 
-    fn write(&self, event: &'static str, row: &Row<'_>) -> Result<()> {
+    fn write(&self, event: &'static str, row: &Row<'_>, head: &ReplyHead) -> Result<()> {
         // Both threads write at the same time.
         let kept = self.audit.as_ref().map(|audit| (audit, audit.queue(row)));
         let is_enabled = self.log.is_enabled(Level::Basic);
-        let failure = is_enabled.then(|| self.log.wait(self.queue_row(event, row))).flatten();
+        let failure = is_enabled.then(|| self.log.wait(self.queue_row(event, row, head))).flatten();
         let audit_failure = kept.and_then(|(audit, row)| audit.wait(row));
         self.log.judge(failure, || audit_failure)
     }
 
-    fn queue_row(&self, event: &'static str, row: &Row<'_>) -> Written {
+    fn queue_row(&self, event: &'static str, row: &Row<'_>, head: &ReplyHead) -> Written {
         let address = row.ip_address.map(|ip| ip.to_string()).unwrap_or_default();
         let version = row.key_version.map(|version| version.to_string()).unwrap_or_default();
         let fields = [
@@ -139,6 +139,9 @@ impl Journal {
             ("identifier", row.identifier.into()),
             ("state", row.state.into()),
             ("user", row.user.into()),
+            ("kmip_version", row.kmip_version.into()),
+            ("server_time", head.server_time.map(log::utc).unwrap_or_default().into()),
+            ("server_correlation", head.server_correlation.as_deref().unwrap_or_default().into()),
             ("result", Cow::from(if row.succeeded { "success" } else { "failure" })),
             ("reason", row.result_reason.into()),
             ("message", row.result_message.into()),
@@ -169,10 +172,11 @@ fn dump_parts(lines: &[String]) -> Vec<String> {
 }
 
 /// The connection behind an operation.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Reached {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached<'a> {
     pub address: Option<SocketAddr>,
     pub version: Option<Version>,
+    pub head: &'a ReplyHead,
     pub duration: Duration,
 }
 

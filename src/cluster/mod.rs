@@ -193,13 +193,15 @@ impl Cluster {
         let server = self.server(index);
         self.journal.check().map_err(|error| Failure::new(error, None))?;
         let told = |asked: &Negotiation<'_>| {
-            let reached = Reached { address: Some(asked.peer), version: Some(asked.version), duration: asked.duration };
+            let Negotiation { peer, version, head, duration, .. } = *asked;
+            let reached = Reached { address: Some(peer), version: Some(version), head, duration };
             self.journal.operation(&server, Subject::default(), &DiscoverVersions, asked.answer, reached)
         };
         let exchange = server.exchange(operations, O::REPEATABLE, deadline, &told);
         self.tell_change(&server, exchange.change);
         let mut recorded = Ok(());
-        let reached = Reached { address: exchange.address, version: exchange.version, duration: exchange.duration };
+        let (address, version) = (exchange.address, exchange.version);
+        let reached = Reached { address, version, head: &exchange.head, duration: exchange.duration };
         for (position, (operation, subject)) in operations.iter().zip(subjects).enumerate() {
             let answer = match &exchange.result {
                 Ok(answers) => answers[position].as_ref(),

@@ -11,7 +11,7 @@ use super::pool::Pool;
 use crate::config::{self, Policy};
 use crate::error::{Code, Error, Result};
 use crate::kmip::{
-    Capabilities, Connection, Connector, Deadline, Failure, Observer, OnNegotiation, Operation, Version,
+    Capabilities, Connection, Connector, Deadline, Failure, Observer, OnNegotiation, Operation, ReplyHead, Version,
 };
 
 /// A connection that was silent for so long may have been forgotten by a firewall, which tells nobody.
@@ -29,6 +29,8 @@ pub(super) struct Exchange<T> {
     pub result: std::result::Result<T, Failure>,
     pub address: Option<SocketAddr>,
     pub version: Option<Version>,
+    /// What the server said of its last reply.
+    pub head: ReplyHead,
     pub duration: Duration,
     pub change: Change,
 }
@@ -117,7 +119,7 @@ impl Server {
     ) -> Exchange<Vec<std::result::Result<O::Answer, Failure>>> {
         let start = Instant::now();
         lock(&self.health).begin(start);
-        let (mut address, mut version) = (None, None);
+        let (mut address, mut version, mut head) = (None, None, ReplyHead::default());
         let place = self.pool.enter(deadline);
         let result = loop {
             if place.is_none() {
@@ -137,7 +139,9 @@ impl Server {
             };
             (address, version) = (Some(connection.peer()), Some(connection.version()));
             lock(&self.health).server_certificate_ends = connection.server_certificate_ends();
-            match connection.call_all(operations, turn) {
+            let answers = connection.call_all(operations, turn);
+            head = connection.head().clone();
+            match answers {
                 Ok(answers) => {
                     self.pool.keep(connection);
                     break Ok(answers);
@@ -151,7 +155,7 @@ impl Server {
         };
         let duration = start.elapsed();
         let change = self.learn(result.as_ref().err(), address, version, duration);
-        Exchange { result, address, version, duration, change }
+        Exchange { result, address, version, head, duration, change }
     }
 
     /// Closes connections that nobody has used for long.

@@ -16,7 +16,7 @@ use super::deadline::Deadline;
 use super::diagnosis::{self, Peer, Phase};
 use super::dial::{self, Find, Resolver};
 use super::failure::Failure;
-use super::message::{self, Credential, Head, Outcome};
+use super::message::{self, Credential, Head, Outcome, ReplyHead};
 use super::operation::{DiscoverVersions, Operation};
 use super::resumption::Tickets;
 use super::tls::{self, Session, Trouble};
@@ -48,6 +48,7 @@ pub struct Negotiation<'a> {
     /// The version in which it was asked.
     pub version: Version,
     pub answer: std::result::Result<&'a Vec<Version>, &'a Failure>,
+    pub head: &'a ReplyHead,
     pub duration: Duration,
 }
 
@@ -177,6 +178,7 @@ impl Connector {
             reply: Buffer::new(USUAL_REPLY, message::MAXIMUM_REPLY + MAXIMUM_REQUEST),
             usable: true,
             phase: Phase::FirstReply,
+            head: ReplyHead::default(),
         };
         connection.version = match self.agreed.get() {
             Some(version) => version,
@@ -265,6 +267,7 @@ pub struct Connection {
     reply: Buffer,
     usable: bool,
     phase: Phase,
+    head: ReplyHead,
 }
 
 impl Connection {
@@ -281,6 +284,11 @@ impl Connection {
     /// The protocol version that was agreed on.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What the server said of its last reply; empty where it gave none.
+    pub fn head(&self) -> &ReplyHead {
+        &self.head
     }
 
     /// When the server's certificate ends, in seconds since 1970.
@@ -335,6 +343,7 @@ impl Connection {
         if operations.is_empty() {
             return Ok(Vec::new());
         }
+        self.head = ReplyHead::default();
         self.check_version(operations)?;
         let first_item = self.next_item;
         self.next_item += operations.len() as u64;
@@ -347,6 +356,7 @@ impl Connection {
         if let Some(observer) = &self.observer {
             observer(Direction::Reply, self.reply.filled());
         }
+        self.head = message::read_head(self.reply.filled());
         let outcomes = match message::read_reply(self.reply.filled(), first_item, operations.len()) {
             Ok(outcomes) => outcomes,
             Err(error) => return Err(self.answered(diagnosis::answer(&self.peer, O::NAME, &error))),
@@ -438,7 +448,8 @@ impl Connection {
             let start = Instant::now();
             let answer = self.call(&DiscoverVersions, deadline);
             let (peer, duration) = (self.peer.address, start.elapsed());
-            let negotiation = Negotiation { peer, version: asked, answer: answer.as_ref(), duration };
+            let (answered, head) = (answer.as_ref(), &self.head);
+            let negotiation = Negotiation { peer, version: asked, answer: answered, head, duration };
             told(&negotiation).map_err(|error| self.answered(error))?;
             match answer {
                 Ok(offered) => break offered,

@@ -104,6 +104,28 @@ pub struct Refusal {
     pub message: Option<String>,
 }
 
+/// What a server says of its reply as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplyHead {
+    /// When it made the reply, in seconds since 1970 (KMIP 1.4 §6.5).
+    pub server_time: Option<i64>,
+    /// Its own mark for what it did, for its operator (KMIP 1.4 §6.19). Printable and cut to a sentence's length.
+    pub server_correlation: Option<String>,
+}
+
+/// The head of a reply, as far as it can be read: it is for records, and nothing depends on it.
+pub fn read_head(bytes: &[u8]) -> ReplyHead {
+    /// From 1970 to 9999.
+    const YEARS: std::ops::Range<i64> = 0..253_402_300_800;
+    let header = || Reader::message(bytes, tags::RESPONSE_MESSAGE)?.require(tags::RESPONSE_HEADER)?.structure();
+    let Ok(header) = header() else { return ReplyHead::default() };
+    let found = |tag| header.find(tag).ok().flatten();
+    ReplyHead {
+        server_time: found(tags::TIME_STAMP).and_then(|time| time.date_time().ok()).filter(|time| YEARS.contains(time)),
+        server_correlation: found(tags::SERVER_CORRELATION_VALUE).and_then(|mark| mark.text().ok().map(printable)),
+    }
+}
+
 /// Checks a reply and returns its outcomes in the order of the request, whatever the order of the reply.
 /// `None` is an operation that the server did not come to.
 pub fn read_reply(bytes: &[u8], first_item: u64, requested: usize) -> Result<Vec<Option<Outcome<'_>>>> {
@@ -183,4 +205,34 @@ fn read_refusal(item: Reader<'_>) -> Result<Refusal> {
 pub(super) fn printable(text: &str) -> String {
     const LONGEST: usize = 300;
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(fill: impl FnOnce(&mut Writer)) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(1024);
+        writer.structure(tags::RESPONSE_MESSAGE, |message| message.structure(tags::RESPONSE_HEADER, fill));
+        writer.written().unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_server_says_when_it_answered_and_how_it_marks_that() {
+        let told = reply(|header| {
+            header.date_time(tags::TIME_STAMP, 1_700_000_000);
+            header.text(tags::SERVER_CORRELATION_VALUE, "8034DA-1\n");
+        });
+        let (server_time, server_correlation) = (Some(1_700_000_000), Some("8034DA-1 ".to_owned()));
+        assert_eq!(read_head(&told), ReplyHead { server_time, server_correlation });
+    }
+
+    #[test]
+    fn a_head_that_makes_no_sense_is_no_head() {
+        for time in [i64::MIN, -1, 253_402_300_800, i64::MAX] {
+            assert_eq!(read_head(&reply(|header| header.date_time(tags::TIME_STAMP, time))), ReplyHead::default());
+        }
+        assert_eq!(read_head(&reply(|header| header.integer(tags::TIME_STAMP, 1))), ReplyHead::default());
+        assert_eq!(read_head(b"HTTP/1.1 200 OK"), ReplyHead::default());
+    }
 }

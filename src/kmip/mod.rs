@@ -30,6 +30,7 @@ pub use capability::{Capabilities, Rung};
 pub use connection::{Connection, Connector, Direction, Negotiation, Observer, OnNegotiation};
 pub use deadline::Deadline;
 pub use failure::Failure;
+pub use message::ReplyHead;
 pub use operation::{
     Activate, AddAttribute, Check, Cipher, Create, Decrypt, DeleteAttribute, Description, Destroy, DiscoverVersions,
     Encrypt, Exposure, Get, GetAttributeList, GetAttributes, GetWrapped, Locate, Mac, Material, ModifyAttribute,
