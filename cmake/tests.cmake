@@ -61,6 +61,7 @@ add_custom_target(log_programs DEPENDS "${LOG_PROGRAMS}/stamp")
 set(test_environment
     "KEYSTEAD_BUILD=${PROJECT_BINARY_DIR}" "KEYSTEAD_LIBRARY=${KEYSTEAD_LIBRARY}" "KEYSTEAD_COMMAND=${KEYSTEAD_COMMAND}"
     "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_GO_SERVER=${GO_SERVER}" "KEYSTEAD_LOG_PROGRAMS=${LOG_PROGRAMS}/bin"
+    "KEYSTEAD_REQUIRED_PROGRAMS=${LOG_PROGRAMS}/fetched"
     "KEYSTEAD_CC=${CMAKE_C_COMPILER}" "KEYSTEAD_CMAKE=${CMAKE_COMMAND}"
     "PYTHONPATH=${PROJECT_SOURCE_DIR}/bindings/python/src:${PROJECT_SOURCE_DIR}/tests/servers" "PYTHONDONTWRITEBYTECODE=1")
 set(key_servers "${VENV_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/servers/keyservers.py")
@@ -143,6 +144,12 @@ foreach(program IN ITEMS rsyslogd syslog-ng lognormalizer logrotate chromium)
   keystead_test(program-${program} 60 ${fetch_programs} ${program})
   set_tests_properties(program-${program} PROPERTIES SKIP_RETURN_CODE 77)
 endforeach()
+
+# Whether the tests above had a small disk that can be full, or one that may not be written.
+keystead_test(
+  small-disk 60 sh -c
+  "test `id -u` = 0 || unshare -Urm true || { echo 'skipped: neither root nor namespaces of a user, so nothing can be mounted'; exit 77; }")
+set_tests_properties(small-disk PROPERTIES SKIP_RETURN_CODE 77)
 
 # What talks to key servers, against either kind and in every protocol version: servers-go-1.2 and so on.
 set(server_tests ${rust_test} --test data_spaces --test kmip_servers --test lifecycle --test named_keys)

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// The fetched one if there is one, else what is installed; without either, says that what needs it is skipped.
+///
+/// Where `KEYSTEAD_REQUIRED_PROGRAMS` says so, lacking it is a failure: a list of names, or the file of those that were
+/// fetched.
 pub fn program(name: &str) -> Option<PathBuf> {
     let built = concat!(env!("CARGO_MANIFEST_DIR"), "/build/log-programs/bin");
     let fetched = std::env::var_os("KEYSTEAD_LOG_PROGRAMS").map_or(PathBuf::from(built), PathBuf::from);
@@ -15,9 +18,16 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let installed = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     let found = [fetched].into_iter().chain(installed).map(|folder| folder.join(name)).find(|file| file.is_file());
     if found.is_none() {
+        assert!(!is_required(name), "{name} is required, and was neither fetched nor is it installed");
         eprintln!("skipped: {name} was neither fetched nor is it installed");
     }
     found
+}
+
+fn is_required(name: &str) -> bool {
+    let required = std::env::var("KEYSTEAD_REQUIRED_PROGRAMS").unwrap_or_default();
+    let required = if required.starts_with('/') { fs::read_to_string(required).unwrap_or_default() } else { required };
+    required.split_whitespace().any(|required| required == name)
 }
 
 /// Ends it also when the test fails.

@@ -1,6 +1,7 @@
 """The programs that logs and reports meet elsewhere, from Debian's packages, without installing any:
 
-    fetch.py FOLDER             fetches what it can: FOLDER/bin has a command for each, FOLDER/stamp says it is done
+    fetch.py FOLDER             fetches what it can: FOLDER/bin has a command for each, FOLDER/fetched names them, and
+                                FOLDER/stamp says it is done
     fetch.py FOLDER PROGRAM     exits with 77 and says why if neither FOLDER/bin nor the PATH has the program
 
 They are unpacked side by side (installed, rsyslog and syslog-ng exclude each other) and need no root. What the
@@ -149,6 +150,7 @@ def fetch(folder: Path) -> None:
         print(f"{name} was not fetched ({why}). Unless it is installed, tests that need it are skipped.")
     for name in ("packages", "cache", "state"):
         shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "fetched").write_text("".join(f"{name}\n" for name in PROGRAMS if name not in faults))
     if is_final:
         (folder / "stamp").touch()
 
