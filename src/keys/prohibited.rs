@@ -64,8 +64,7 @@ impl Keys {
 
     /// What the policy `strict` refuses and `relaxed` only records.
     fn prohibited(&self, object: &Object<'_>, fault: Error) -> Result<()> {
-        let fault = self.refused(object, fault);
-        if self.policy == Policy::Strict { Err(fault) } else { Ok(()) }
+        unless_relaxed(self.policy, self.refused(object, fault))
     }
 
     /// Records why a key is not used.
@@ -73,6 +72,13 @@ impl Keys {
         let server = self.cluster.server(object.server);
         self.cluster.journal().refusal(&server, object.id, object.identifier, &fault);
         fault
+    }
+}
+
+fn unless_relaxed(policy: Policy, fault: Error) -> Result<()> {
+    match policy {
+        Policy::Strict => Err(fault),
+        Policy::Relaxed => Ok(()),
     }
 }
 
@@ -120,6 +126,13 @@ mod tests {
         assert!(looks_made_by_hand(&[0xAA; 32]));
         let random: [u8; 32] = ring::digest::digest(&ring::digest::SHA256, b"x").as_ref().try_into().unwrap();
         assert!(!looks_made_by_hand(&random));
+    }
+
+    #[test]
+    fn strict_refuses_what_relaxed_uses_and_records() {
+        let fault = || Error::new(Code::KeyWeak, "made by hand");
+        assert_eq!(unless_relaxed(Policy::Strict, fault()).unwrap_err().code(), Code::KeyWeak);
+        unless_relaxed(Policy::Relaxed, fault()).unwrap();
     }
 
     #[test]
