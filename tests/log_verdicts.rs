@@ -327,3 +327,34 @@ fn a_note_gives_the_reason() {
         assert!(notes.contains("log.torn_tail: 5 bytes"), "{notes}");
     }
 }
+
+/// A write may be interrupted right before the end of a line: then the record is whole, and the chain goes on behind it.
+#[test]
+fn a_record_that_lacks_nothing_but_its_line_end_is_a_record() {
+    for format in FORMATS.map(Some).into_iter().chain([None]) {
+        for state in ["as it was before", "gone", "ahead"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(if format.is_some() { "a.log" } else { "a.csv" });
+            let beside = path.with_extension(if format.is_some() { "log.state" } else { "csv.state" });
+            let go_on = || match format {
+                Some(format) => write(&open(&path, format, "orders", None), 1),
+                None => append(&open_trail(&path, None)),
+            };
+            go_on();
+            let before = fs::read(&beside).unwrap();
+            go_on();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.truncate(bytes.len() - if format.is_some() { 1 } else { 2 });
+            fs::write(&path, bytes).unwrap();
+            match state {
+                "gone" => fs::remove_file(&beside).unwrap(),
+                "ahead" => {}
+                _ => fs::write(&beside, &before).unwrap(),
+            }
+            go_on();
+            let report = check(&[&path]);
+            assert!(report.is_intact() && !report.notes.join("").contains("torn"), "{state}: {report}");
+            assert_eq!(report.records, 3 + u64::from(state == "gone"), "{state}: {report}");
+        }
+    }
+}

@@ -256,7 +256,7 @@ impl Tail {
         state: &File,
     ) -> std::result::Result<(), Fault> {
         let mut found = self.find(paths, form.layout(), state)?;
-        if found.notices.is_empty() && self.is_full(paths, &found.position) {
+        if found.is_as_left() && self.is_full(paths, &found.position) {
             // Of the records nothing is written then.
             self.rotate(paths, form, &mut found, state).map_err(Fault::before_writing)?;
         }
@@ -319,7 +319,7 @@ impl Tail {
     /// is over is put aside: the checkpoint counts as the last that was written to it.
     fn seal<F: Form>(&mut self, paths: &Paths, form: &F, state: &File) -> std::result::Result<(), Fault> {
         let mut found = self.find(paths, form.layout(), state)?;
-        if !found.notices.is_empty() {
+        if !found.is_as_left() {
             return Ok(());
         }
         if self.is_full(paths, &found.position) {

@@ -77,6 +77,13 @@ pub(super) struct Found {
     pub is_torn: bool,
 }
 
+impl Found {
+    /// Whether the file ends as a writer leaves it, with nothing to be told or mended first.
+    pub fn is_as_left(&self) -> bool {
+        self.notices.is_empty() && !self.is_torn
+    }
+}
+
 /// What the state file said.
 pub(super) enum Known {
     Position(Position),
@@ -108,7 +115,7 @@ pub(super) fn find(log: &File, size: u64, inode: u64, known: Known, layout: Layo
         }
         Known::Missing | Known::Damaged => {
             let word = if matches!(known, Known::Missing) { "was missing" } else { "was damaged" };
-            let last = last_record(log, size, layout)?;
+            let last = last_written(log, size, layout)?;
             if size > 0 || matches!(known, Known::Damaged) {
                 let how = if last.is_some() { "the file's last record was taken" } else { "a new chain starts here" };
                 notices.push(Notice::Continued { reason: format!("the state file {word}; {how}") });
@@ -116,10 +123,11 @@ pub(super) fn find(log: &File, size: u64, inode: u64, known: Known, layout: Layo
             last.map_or_else(|| new_chain(inode), Ok)?
         }
     };
-    let torn = torn_bytes(log, size)?;
-    tell_torn(&mut notices, torn);
+    let region = read(log, size.saturating_sub(WINDOW), size)?;
+    let end = split(&region).1;
+    tell_torn(&mut notices, end, layout);
     (position.inode, position.offset) = (inode, size);
-    Ok(Found { position, notices, is_torn: torn > 0 })
+    Ok(Found { position, notices, is_torn: !end.is_empty() })
 }
 
 /// The state is older than the file: another process wrote and ended before it could say so, or somebody else wrote.
@@ -127,7 +135,7 @@ fn follow(log: &File, size: u64, mut position: Position, layout: Layout) -> io::
     let mut notices = Vec::new();
     let from = position.offset.max(size.saturating_sub(WINDOW));
     let region = read(log, from, size)?;
-    let (lines, torn) = split(&region);
+    let (lines, end) = split(&region);
     let mut foreign = from - position.offset;
     for line in lines {
         match valid_record(line, layout) {
@@ -138,19 +146,22 @@ fn follow(log: &File, size: u64, mut position: Position, layout: Layout) -> io::
             _ => foreign += line.len() as u64,
         }
     }
+    if let Some(record) = record_of(end, layout).filter(|record| follows(record, &position)) {
+        (position.serial, position.head) = (record.serial, record.hash);
+    }
     if foreign > 0 {
         let reason = format!("{foreign} bytes that are no part of this chain were written to the file");
         notices.push(Notice::Continued { reason });
     }
-    tell_torn(&mut notices, torn);
+    tell_torn(&mut notices, end, layout);
     position.offset = size;
-    Ok(Found { position, notices, is_torn: torn > 0 })
+    Ok(Found { position, notices, is_torn: !end.is_empty() })
 }
 
-/// Before all else, so that it stands right behind the line that it explains.
-fn tell_torn(notices: &mut Vec<Notice>, bytes: u64) {
-    if bytes > 0 {
-        notices.insert(0, Notice::TornTail { bytes });
+/// Before all else, so that it stands right behind the line that it explains. What lacks nothing but its end is a record.
+fn tell_torn(notices: &mut Vec<Notice>, end: &[u8], layout: Layout) {
+    if !end.is_empty() && record_of(end, layout).is_none() {
+        notices.insert(0, Notice::TornTail { bytes: end.len() as u64 });
     }
 }
 
@@ -174,7 +185,7 @@ pub(super) fn new_chain(inode: u64) -> io::Result<Position> {
 }
 
 fn ends_with(log: &File, size: u64, position: &Position, layout: Layout) -> io::Result<bool> {
-    let last = last_record(log, size, layout)?;
+    let last = last_written(log, size, layout)?;
     Ok(size > 0
         && last.is_some_and(|last| {
             (last.stream, last.serial, last.head) == (position.stream, position.serial, position.head)
@@ -195,20 +206,30 @@ fn follows(record: &Line<'_>, position: &Position) -> bool {
         && record.serial == position.serial.wrapping_add(1)
 }
 
+/// The last record that has its line end.
 pub(super) fn last_record(log: &File, size: u64, layout: Layout) -> io::Result<Option<Position>> {
     let region = read(log, size.saturating_sub(WINDOW), size)?;
-    let (lines, _) = split(&region);
-    let last = lines.rev().find_map(|line| valid_record(line, layout));
-    Ok(last.map(|last| Position { stream: last.stream, serial: last.serial, head: last.hash, inode: 0, offset: 0 }))
+    Ok(split(&region).0.rev().find_map(|line| valid_record(line, layout)).as_ref().map(position_of))
 }
 
-fn torn_bytes(log: &File, size: u64) -> io::Result<u64> {
+/// The same, or the one behind it that lacks its line end.
+fn last_written(log: &File, size: u64, layout: Layout) -> io::Result<Option<Position>> {
     let region = read(log, size.saturating_sub(WINDOW), size)?;
-    Ok(split(&region).1)
+    let unended = record_of(split(&region).1, layout).as_ref().map(position_of);
+    if unended.is_some() { Ok(unended) } else { last_record(log, size, layout) }
+}
+
+fn position_of(record: &Line<'_>) -> Position {
+    let Line { stream, serial, hash: head, .. } = *record;
+    Position { stream, serial, head, inode: 0, offset: 0 }
 }
 
 fn valid_record(line: &[u8], layout: Layout) -> Option<Line<'_>> {
-    let record = layout.parse(line.strip_suffix(layout.line_end().as_bytes())?)?;
+    record_of(line.strip_suffix(layout.line_end().as_bytes())?, layout)
+}
+
+fn record_of(text: &[u8], layout: Layout) -> Option<Line<'_>> {
+    let record = layout.parse(text)?;
     (Hash::of(record.hashed) == record.hash).then_some(record)
 }
 
@@ -216,10 +237,10 @@ fn is_header(line: &[u8], layout: Layout) -> bool {
     layout.header().is_some_and(|header| line.strip_suffix(layout.line_end().as_bytes()) == Some(header.as_bytes()))
 }
 
-/// Complete lines with their ends, and the length of what follows the last of them.
-fn split(region: &[u8]) -> (impl DoubleEndedIterator<Item = &[u8]>, u64) {
+/// Complete lines with their ends, and what follows the last of them.
+fn split(region: &[u8]) -> (impl DoubleEndedIterator<Item = &[u8]>, &[u8]) {
     let complete = region.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    (region[..complete].split_inclusive(|byte| *byte == b'\n'), (region.len() - complete) as u64)
+    (region[..complete].split_inclusive(|byte| *byte == b'\n'), &region[complete..])
 }
 
 fn read(log: &File, from: u64, to: u64) -> io::Result<Vec<u8>> {
