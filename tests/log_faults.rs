@@ -33,7 +33,11 @@ impl Disk {
 
     fn remount(&self, how: &str) {
         let how = format!("remount,bind,{how}");
-        assert!(Command::new("mount").args(["-o", &how]).arg(self.0.path()).status().unwrap().success());
+        let start = Instant::now();
+        // Busy while a program that another test starts still has our files, until it is what it becomes.
+        while !Command::new("mount").args(["-o", &how]).arg(self.0.path()).status().unwrap().success() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{how} did not come about");
+        }
     }
 }
 
