@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::Ipv6Addr;
 
 use super::header::{Head, parse_zone, push_zone};
 use super::layout::push_hex;
@@ -25,9 +25,12 @@ pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
     push_digits(line, link.serial, 1);
     line.push_str(" deviceExternalId=");
     push_hex(line, link.stream);
-    let _ = write!(line, " rt={} dtz=", head.moment.milliseconds());
+    line.push_str(" rt=");
+    head.moment.push_milliseconds(line);
+    line.push_str(" dtz=");
     push_zone(line, head.offset);
-    let _ = write!(line, " dvchost={} dvcpid={}", head.host, head.pid);
+    line.extend([" dvchost=", head.host, " dvcpid="]);
+    push_digits(line, head.pid.into(), 1);
     push_pair(line, "sourceServiceName", client);
     for (name, value) in record.fields {
         push_field(line, name, value);
@@ -55,7 +58,7 @@ fn push_field(line: &mut String, name: &str, value: &str) {
         "duration_us" => labelled("cn1", name),
         "key_version" => labelled("cn2", name),
         // `dst` holds an address of IPv4 alone.
-        "ip_addr" if value.parse().is_ok_and(|address: IpAddr| address.is_ipv6()) => {
+        "ip_addr" if value.contains(':') && value.parse::<Ipv6Addr>().is_ok() => {
             labelled("c6a3", "Destination IPv6 Address");
         }
         "ip_addr" => push_pair(line, "dst", value),
@@ -84,8 +87,8 @@ pub(super) fn own_name(name: &str) -> String {
 fn push_pair(line: &mut String, key: &str, value: &str) {
     let Some(last) = value.len().checked_sub(1) else { return };
     line.extend([" ", key, "="]);
-    let is_plain = |b: u8| matches!(b, b'!'..=b'~') && !matches!(b, b'\\' | b'=');
-    if value.bytes().all(is_plain) {
+    let is_plain = |b: u8| matches!(b, b'!'..=b'~') & !matches!(b, b'\\' | b'=');
+    if text::is_all(value, is_plain) {
         return line.push_str(value);
     }
     for (at, c) in value.char_indices() {

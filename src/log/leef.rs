@@ -4,8 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt::Write;
-
 use super::header::{Head, parse_zone, push_zone};
 use super::layout::push_hex;
 use super::text;
@@ -21,10 +19,13 @@ pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
     line.push_str("\tstream=");
     push_hex(line, link.stream);
     line.push_str("\tdevTime=");
-    let _ = write!(line, "{}", head.moment.milliseconds());
+    head.moment.push_milliseconds(line);
     line.push_str("\tzone=");
     push_zone(line, head.offset);
-    let _ = write!(line, "\tsev={}\thost={}\tpid={}", grade(record.severity), head.host, head.pid);
+    line.push_str("\tsev=");
+    push_digits(line, grade(record.severity).into(), 1);
+    line.extend(["\thost=", head.host, "\tpid="]);
+    push_digits(line, head.pid.into(), 1);
     push_pair(line, "client", client);
     for (name, value) in record.fields {
         push_pair(line, name_of(name), value);

@@ -95,6 +95,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     waiting: Batch,
+    /// When the last record was put in.
+    last: Moment,
     /// So many were ever put in, and so many of them were written, or lost for good.
     pushed: u64,
     done: u64,
@@ -176,13 +178,15 @@ impl Queue {
         if !self.process.is_current() {
             return Ticket(LOST);
         }
-        let moment = Moment::now();
+        let moment = if is_urgent { Moment::now() } else { Moment::lately() };
         let mut state = self.shared.lock();
         if state.waiting.is_full() {
             state.dropped += 1;
             state.lost += 1;
             return Ticket(LOST);
         }
+        let moment = moment.not_before(state.last);
+        state.last = moment;
         state.tell_of_loss(moment);
         state.waiting.push(moment, event, severity, fields);
         state.pushed += 1;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use crate::platform;
 
 /// A moment: microseconds since 1970, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment(i64);
 
 /// How long `2026-11-23T20:15:00` is.
@@ -18,6 +18,19 @@ impl Moment {
     #[inline]
     pub fn now() -> Moment {
         Moment(platform::microseconds_since_1970())
+    }
+
+    /// As the system's last tick had it, up to 10 ms ago, for a fifth of the price.
+    #[inline]
+    pub fn lately() -> Moment {
+        Moment(platform::microseconds_since_1970_at_the_last_tick())
+    }
+
+    /// This moment, or a later one of this clock that was seen by somebody who looked more closely.
+    #[inline]
+    pub fn not_before(self, seen: Moment) -> Moment {
+        const TICK: i64 = 10_000;
+        if (0..=TICK).contains(&(seen.0 - self.0)) { seen } else { self }
     }
 
     pub fn from_seconds(seconds: i64) -> Moment {
@@ -68,9 +81,11 @@ impl Moment {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Since 1970, UTC.
-    pub fn milliseconds(self) -> i64 {
-        self.0.div_euclid(1_000)
+    /// Appends the milliseconds since 1970, UTC.
+    pub fn push_milliseconds(self, out: &mut String) {
+        let milliseconds = self.0.div_euclid(1_000);
+        out.push_str(if milliseconds < 0 { "-" } else { "" });
+        push_digits(out, milliseconds.unsigned_abs(), 1);
     }
 
     /// How far local time is ahead of UTC, in seconds. Asks the system once in a quarter of an hour, since zones
