@@ -31,6 +31,8 @@ const STREAM: usize = 1 << 20;
 const IN_A_BATCH: f64 = 1.3;
 const ROWS: usize = 10_000;
 const CACHE_HIT: Duration = Duration::from_nanos(60);
+/// So many clients are asked one after the other: what else the machine does for a while is not to decide.
+const CLIENTS: usize = 15;
 const NEW_SESSION: Duration = Duration::from_micros(2);
 
 /// How many messages of different sessions take turns, so that none is found among the opened ones.
@@ -261,9 +263,12 @@ fn compare_the_whole_with_its_parts() -> bool {
     let times = rounds(&mut [ring_column(ROWS, 64), encrypt_batch(&key, ROWS, 64)]);
     all_hold &= judge("field of a batch / ring, 64 bytes", compare(&times[1], &times[0], |b, r| b / r), IN_A_BATCH, "");
     if let Some(config) = std::env::var_os("KEYSTEAD_CONFIG") {
-        let client = Client::open(config.as_ref()).unwrap();
-        let times = rounds(&mut [cache_hit(client)]);
-        let hit = median(times[0].iter().copied());
+        let hits = (0..CLIENTS).map(|_| {
+            let client = Client::open(config.as_ref()).unwrap();
+            let times = rounds(&mut [cache_hit(client)]);
+            median(times[0].iter().copied())
+        });
+        let hit = median(hits);
         all_hold &= judge("cached key by name", hit, CACHE_HIT.as_nanos() as f64, " ns");
     }
     all_hold
