@@ -66,11 +66,12 @@ fn in_a_namespace(test: &str) {
         command.arg("-Urm");
         command
     };
-    if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+    let root = tempfile::tempdir().unwrap();
+    let mount = unshare().args(["mount", "-t", "tmpfs", "tmpfs"]).arg(root.path()).output();
+    if !mount.is_ok_and(|output| output.status.success()) {
         println!("skipped: neither root nor namespaces of a user, so nothing can be mounted");
         return;
     }
-    let root = tempfile::tempdir().unwrap();
     let own = std::env::current_exe().unwrap();
     let again =
         unshare().args(["sh", "-c", NAMESPACE, "sh"]).arg(root.path()).arg(own).arg(test).env(INSIDE, "1").output();
@@ -275,7 +276,13 @@ fn a_record_that_stands_in_the_file_is_not_counted_as_lost_when_the_disk_may_not
         let why = write("doubtful").expect("it is not known to be on the disk");
         assert!(why.contains("may not be on the disk"), "{why}");
         assert!(log.health().unwrap().failing_since.is_some());
+        for _ in 0..2 {
+            let why = log.check(|| None).unwrap_err();
+            assert!(why.message().contains("may not be on the disk"), "{why}");
+        }
+        assert!(log.health().unwrap().failing_since.is_some());
         fs::remove_file(&fails).unwrap();
+        log.check(|| None).unwrap();
         assert_eq!(write("last"), None);
         let health = log.health().unwrap();
         assert_eq!((health.lost, health.failing_since), (0, None));

@@ -22,6 +22,22 @@ fn open(path: &Path, format: Format, client: &str, auditor_key: Option<AuditorKe
     Log::open(&config, client).unwrap()
 }
 
+/// Opens the log or the trail, writes one record and waits for it.
+fn go_on(path: &Path, format: Option<Format>, client: &str, number: u64) {
+    match format {
+        Some(format) => {
+            let log = open(path, format, client, None);
+            write(&log, number);
+            assert!(log.flush(PATIENCE));
+        }
+        None => {
+            let trail = open_trail(path, None);
+            append(&trail);
+            assert!(trail.flush(PATIENCE));
+        }
+    }
+}
+
 fn write(log: &Log, number: u64) {
     let fields = [("key_name", format!("customer {number}").into()), ("result", "success".into())];
     log.write(&Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields: &fields });
@@ -81,11 +97,7 @@ fn a_torn_line_is_as_long_as_the_record_behind_it_says() {
     let folder = tempfile::tempdir().unwrap();
     for (name, loses_state) in [("a.log", false), ("b.log", true), ("a.csv", false), ("b.csv", true)] {
         let path = folder.path().join(name);
-        let is_log = name.ends_with("log");
-        let go_on = |path: &Path| match is_log {
-            true => write(&open(path, Format::Cef, "orders", None), 1),
-            false => append(&open_trail(path, None)),
-        };
+        let go_on = |path: &Path| go_on(path, name.ends_with("log").then_some(Format::Cef), "orders", 1);
         (0..2).for_each(|_| go_on(&path));
         fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"<14>Nov 23 20:15:00 db").unwrap();
         if loses_state {
@@ -308,15 +320,37 @@ fn anchors_of_the_other_kind_accuse_nobody() {
     assert_eq!(kinds(&report), [Kind::Cut], "{report}");
 }
 
+/// Who rewrites the end and waits for the next anchor has two of them against himself.
+#[test]
+fn an_anchor_is_not_forgotten_for_a_later_one_of_the_same_record() {
+    for format in FORMATS.map(Some).into_iter().chain([None]) {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, state] = ["a.log", "a.log.state"].map(|name| folder.path().join(name));
+        go_on(&path, format, "orders", 1);
+        let before = [&path, &state].map(|file| fs::read(file).unwrap());
+        go_on(&path, format, "orders", 2);
+        let first = Anchor::of(&path).unwrap();
+        [&path, &state].into_iter().zip(before).for_each(|(file, bytes)| fs::write(file, bytes).unwrap());
+        // A row holds its time.
+        std::thread::sleep(Duration::from_secs(u64::from(format.is_none())));
+        go_on(&path, format, "orders", 3);
+        let second = Anchor::of(&path).unwrap();
+        assert_ne!(first.to_string(), second.to_string());
+        let report = |anchors: &[Anchor]| verify_with(&[&path], &Options { anchors, ..Options::default() }).unwrap();
+        assert!(report(std::slice::from_ref(&second)).is_intact(), "{}", report(&[second]));
+        for anchors in [[first.clone(), second.clone()], [second.clone(), first.clone()]] {
+            assert_eq!(kinds(&report(&anchors)), [Kind::Rewritten], "{}", report(&anchors));
+            assert_eq!(report(&anchors).streams[0].anchored_to, None);
+        }
+    }
+}
+
 #[test]
 fn a_note_gives_the_reason() {
     for format in FORMATS.map(Some).into_iter().chain([None]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(if format.is_some() { "a.log" } else { "a.csv" });
-        let go_on = || match format {
-            Some(format) => write(&open(&path, format, "x reason=none, y", None), 1),
-            None => append(&open_trail(&path, None)),
-        };
+        let go_on = || go_on(&path, format, "x reason=none, y", 1);
         go_on();
         fs::write(&path, "").unwrap();
         go_on();

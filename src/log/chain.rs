@@ -88,6 +88,9 @@ struct Tail {
     known: Option<([u8; state::LENGTH], Position)>,
     lines: String,
     lost: Option<Lost>,
+    /// Why the disk may not have what was last written. Only another record that it keeps ends that: a disk that is asked again
+    /// for what it failed to keep says nothing of it any more.
+    unsynced: Option<String>,
     sealer: Option<Sealer>,
 }
 
@@ -140,7 +143,7 @@ impl<F: Form> Writer for ChainedFile<F> {
     fn write(&mut self, batch: &Batch, shared: &Shared) {
         let (records, mut from) = (batch.records(), 0);
         loop {
-            let was_failing = self.tail.lost.is_some();
+            let was_failing = self.tail.lost.is_some() || self.tail.unsynced.is_some();
             if batch.is_empty() && !was_failing {
                 return shared.set_failure(None);
             }
@@ -189,11 +192,15 @@ impl Tail {
     ) -> (usize, std::result::Result<u64, Fault>) {
         let mut taken = batch.len() - from;
         match self.locked(paths, |tail, state| tail.write(paths, form, (batch, from), &mut taken, state)) {
-            Ok(()) => (taken, Ok(self.lost.take().map_or(0, |lost| lost.count))),
+            Ok(()) => {
+                self.unsynced = None;
+                (taken, Ok(self.lost.take().map_or(0, |lost| lost.count)))
+            }
             Err(fault) => {
                 if matches!(fault, Fault::Unsynced(_)) {
                     // It stands in the file, and so does the count of what was lost before.
                     self.lost = None;
+                    self.unsynced = Some(fault.to_string());
                     return (taken, Err(fault));
                 }
                 let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
@@ -262,6 +269,9 @@ impl Tail {
         }
         if let Some(lost) = &self.lost {
             found.notices.push(Notice::Lost { count: lost.count, reason: lost.reason.clone() });
+        }
+        if let (true, Some(reason)) = (from >= batch.len(), &self.unsynced) {
+            found.notices.push(Notice::Continued { reason: reason.clone() });
         }
         let offset = found.position.offset;
         let room = paths.keeping.rotation.size.map_or(CHUNK, |size| CHUNK.min(size.saturating_sub(offset)));

@@ -290,7 +290,9 @@ impl Queue {
             }
             let is_early = |state: &mut State| state.retried < retried;
             let waited = self.shared.written.wait_timeout_while(state, patience, is_early);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = guard;
+            state.is_stuck |= timeout.timed_out();
         }
         let full = || (state.dropped > 0).then(|| "the queue is full".to_owned());
         state.failure.clone().or_else(full)

@@ -91,7 +91,8 @@ struct Verifier<'a> {
     /// Of the current file: its records, and those that differ outside of what their hash covers.
     wrapped: u64,
     unwrapped: Vec<(Place, u64)>,
-    anchors: BTreeMap<(u64, u64), Anchored>,
+    /// Of one record there may be several, and they have to agree.
+    anchors: BTreeMap<(u64, u64), Vec<Anchored>>,
 }
 
 struct Chain {
@@ -110,12 +111,20 @@ struct Anchored {
     other: Option<Place>,
 }
 
+/// Whether what stands there is what all of them prove.
+fn are_seen(anchored: &[Anchored]) -> bool {
+    anchored.iter().all(|one| one.is_seen)
+}
+
 impl<'a> Verifier<'a> {
     fn new(options: &'a Options<'a>) -> Verifier<'a> {
-        let anchors = options.anchors.iter().map(|anchor| {
-            let anchored = Anchored { hash: anchor.hash, of: anchor.of, is_seen: false, other: None };
-            ((anchor.stream, anchor.serial), anchored)
-        });
+        let mut anchors: BTreeMap<_, Vec<Anchored>> = BTreeMap::new();
+        for Anchor { stream, serial, hash, of } in options.anchors {
+            let of_record = anchors.entry((*stream, *serial)).or_default();
+            if !of_record.iter().any(|known| known.hash == *hash) {
+                of_record.push(Anchored { hash: *hash, of: *of, is_seen: false, other: None });
+            }
+        }
         Verifier {
             options,
             report: Report::default(),
@@ -124,7 +133,7 @@ impl<'a> Verifier<'a> {
             suspects: Vec::new(),
             wrapped: 0,
             unwrapped: Vec::new(),
-            anchors: anchors.collect(),
+            anchors,
         }
     }
 
@@ -201,7 +210,7 @@ impl<'a> Verifier<'a> {
         self.note(record, event, place);
         let Line { stream, serial, previous, hash, .. } = *record;
         let seen = Seen { place, stream, serial, previous, hash };
-        if let Some(anchored) = self.anchors.get_mut(&(stream, serial)) {
+        for anchored in self.anchors.get_mut(&(stream, serial)).into_iter().flatten() {
             match anchored.hash == hash {
                 true => anchored.is_seen = true,
                 false => anchored.other = Some(place),
@@ -293,8 +302,7 @@ impl<'a> Verifier<'a> {
         }
         for (stream, chain) in &self.chains {
             let Sequence { first, last, records, .. } = &chain.sequence;
-            let proven =
-                self.anchors.range((*stream, 0)..=(*stream, u64::MAX)).filter(|(_, anchored)| anchored.is_seen);
+            let proven = self.anchors.range((*stream, 0)..=(*stream, u64::MAX)).filter(|(_, all)| are_seen(all));
             let anchored_to = proven.map(|((_, serial), _)| *serial).next_back();
             self.report.streams.push(Stream {
                 stream: format!("{stream:016x}"),
@@ -321,7 +329,8 @@ impl<'a> Verifier<'a> {
     fn judge_anchors(&mut self) {
         // Of the other kind: one text may hold the anchors of a log and of an audit trail.
         let mut others: BTreeMap<Option<&str>, u64> = BTreeMap::new();
-        for ((stream, serial), anchored) in self.anchors.iter().filter(|(_, anchored)| !anchored.is_seen) {
+        let all = self.anchors.iter().flat_map(|(of, anchored)| anchored.iter().map(move |one| (of, one)));
+        for ((stream, serial), anchored) in all.filter(|(_, anchored)| !anchored.is_seen) {
             let Some(chain) = self.chains.get(stream) else {
                 let is_of_these = |chain: &Chain| anchored.of.is_none_or(|of| of == kind_of(chain.of));
                 if !self.chains.is_empty() && !self.chains.values().any(is_of_these) {
@@ -345,7 +354,7 @@ impl<'a> Verifier<'a> {
             } else if let Some(place) = anchored.other
                 && !self.findings.any_between(place.before(), place)
             {
-                let proven = self.anchors.range((*stream, 0)..(*stream, *serial)).rfind(|(_, other)| other.is_seen);
+                let proven = self.anchors.range((*stream, 0)..(*stream, *serial)).rfind(|(_, all)| are_seen(all));
                 let from = proven.map_or(first.serial, |((_, serial), _)| serial + 1);
                 self.findings.add_range(Kind::Rewritten, place, Some((from, *serial)), OTHER);
             }
