@@ -338,7 +338,7 @@ fn an_anchor_is_not_forgotten_for_a_later_one_of_the_same_record() {
         assert_ne!(first.to_string(), second.to_string());
         let report = |anchors: &[Anchor]| verify_with(&[&path], &Options { anchors, ..Options::default() }).unwrap();
         assert!(report(std::slice::from_ref(&second)).is_intact(), "{}", report(&[second]));
-        for anchors in [[first.clone(), second.clone()], [second.clone(), first.clone()]] {
+        for anchors in [[first, second], [second, first]] {
             assert_eq!(kinds(&report(&anchors)), [Kind::Rewritten], "{}", report(&anchors));
             assert_eq!(report(&anchors).streams[0].anchored_to, None);
         }

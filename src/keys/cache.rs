@@ -100,10 +100,13 @@ impl Cache {
     }
 
     /// Whether a handle follows this very version, or is pinned to it.
-    pub fn is_followed(&self, id: &KeyId) -> bool {
-        let contents = self.read();
-        let is_named = contents.named.get(&id.name).is_some_and(|followed| followed.version.id() == id);
-        is_named || contents.pinned.contains_key(id)
+    ///
+    /// Of a version that was fetched twice at once it follows one, and only that one is kept verified with it.
+    pub fn is_followed(&self, version: &Arc<Version>) -> bool {
+        let (contents, id) = (self.read(), version.id());
+        let is_named = contents.named.get(&id.name).is_some_and(|followed| Arc::ptr_eq(&followed.version, version));
+        let pinned = || contents.pinned.get(id).and_then(|key| key.handle().current());
+        is_named || pinned().is_some_and(|current| Arc::ptr_eq(&current, version))
     }
 
     pub fn all_named(&self) -> Vec<Key> {
@@ -130,7 +133,8 @@ impl Cache {
         contents.versions.values().cloned().chain(followed.chain(pinned).filter(is_apart)).collect()
     }
 
-    /// Keeps the version, and makes a handle that follows its name. A handle that is there already stays.
+    /// Keeps the version, and makes a handle that follows its name. A handle that is there already stays, and goes on with a
+    /// newer version.
     pub fn insert_named(&self, version: Arc<Version>) -> Key {
         let mut contents = self.write();
         if contents.is_closed {
@@ -141,8 +145,13 @@ impl Cache {
         let id = version.id().clone();
         contents.overtake(&id);
         contents.versions.insert(id.clone(), version.clone());
-        let follow = || Followed { key: Key::new(version.clone(), self.uses.clone()), version };
-        let key = contents.named.entry(id.name).or_insert_with(follow).key.clone();
+        let follow = || Followed { key: Key::new(version.clone(), self.uses.clone()), version: version.clone() };
+        let followed = contents.named.entry(id.name).or_insert_with(follow);
+        if followed.version.id().version < version.id().version {
+            followed.version = version.clone();
+            followed.key.handle().follow(version);
+        }
+        let key = followed.key.clone();
         self.tally.evicted.fetch_add(contents.evict(self.max_entries), Ordering::Relaxed);
         key
     }
@@ -384,10 +393,19 @@ mod tests {
         let (followed, kept) = (version(1), version(1));
         let key = cache.insert_named(followed.clone());
         cache.insert_version(kept.clone());
+        assert!(cache.is_followed(&followed) && !cache.is_followed(&kept), "the other one is verified on its own");
         let all = cache.all_versions();
         assert!([followed, kept].iter().all(|version| all.iter().any(|one| Arc::ptr_eq(one, version))));
         cache.learn(&KeyId::new("a", 1).unwrap(), State::Deactivated);
         assert_eq!(key.encrypt(b"x", b"", &mut [0; 256]).unwrap_err().code(), Code::KeyState);
+    }
+
+    #[test]
+    fn a_handle_that_was_made_while_its_key_was_rotated_goes_on_with_the_new_version() {
+        let cache = Cache::new(10, None);
+        let late = cache.insert_named(version(1));
+        let rotated = cache.insert_named(version(2));
+        assert_eq!([late, rotated].map(|key| key.id().unwrap().to_string()), ["a/2", "a/2"]);
     }
 
     #[test]
@@ -429,7 +447,7 @@ mod tests {
         drop(cache.insert_pinned(version(3), true));
         assert_eq!(cache.evict_for_room(), Some(id(3)));
         assert!(cache.pinned(&id(3)).is_none() && cache.evict_for_room().is_none(), "the application holds a/1");
-        assert!(cache.is_followed(&id(1)));
+        assert!(cache.is_followed(&held.handle().current().unwrap()));
 
         let encrypt = |key: &Key| key.encrypt(b"x", b"", &mut [0; 256]).map_err(|error| error.code());
         encrypt(&held).unwrap();

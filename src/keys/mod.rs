@@ -225,7 +225,8 @@ impl Keys {
 
     fn version(&self, id: &KeyId) -> Result<Arc<Version>> {
         if let Some(version) = self.cache.version(id)
-            && (self.is_fresh(&version, self.limits.ttl, now()) || self.is_followed(id) && !version.is_worn())
+            && (self.is_fresh(&version, self.limits.ttl, now())
+                || self.cache.is_followed(&version) && !version.is_worn())
         {
             self.cache.count_hit();
             return Ok(version);

@@ -37,7 +37,7 @@ impl Keys {
         for version in self.cache.all_versions() {
             let is_due =
                 !version.is_verified_within(self.limits.ttl / 4 * 3) && version.is_used_within(self.limits.ttl);
-            if is_due && !self.is_followed(version.id()) {
+            if is_due && !self.cache.is_followed(&version) {
                 let id = version.id();
                 let _ = self.version_flights.once(id.clone(), || self.verify_version(id, Some(version.clone())));
             }
@@ -99,11 +99,6 @@ impl Keys {
         outcome
     }
 
-    /// Whether a handle follows this very version or is pinned to it, so that the background refresh keeps it verified.
-    pub(super) fn is_followed(&self, id: &KeyId) -> bool {
-        self.cache.is_followed(id)
-    }
-
     pub(super) fn fetch_newest(&self, name: &str) -> Result<Key> {
         let deadline = self.cluster.deadline();
         let found = self.find_newest(name, deadline)?;
@@ -149,7 +144,11 @@ impl Keys {
             }
             Err(error) if error.code() == Code::KeyState => {
                 // No version is active any more: what the current one may still do is its own state's affair.
-                self.verified(&current, &self.find_version(current.id(), deadline)?);
+                let found = self.find_version(current.id(), deadline)?;
+                if found.identifier != current.identifier() {
+                    return Err(self.alarm_other_key(&current, &found));
+                }
+                self.verified(&current, &found);
                 Ok(())
             }
             Err(error) => Err(error),

@@ -19,9 +19,15 @@ const CACHE_LINE: usize = 64;
 #[inline]
 pub fn copy(from: &[u8], to: &mut [u8]) {
     assert_eq!(from.len(), to.len(), "both buffers of a copy have the same length");
-    let (source, target, size) = (from.as_ptr(), to.as_mut_ptr(), from.len());
-    // SAFETY: both are valid for `size` bytes and cannot overlap, as `to` is borrowed alone; the arm's range is
-    // what the function it calls asks for.
+    // SAFETY: both are valid for that many bytes and cannot overlap, as `to` is borrowed alone.
+    unsafe { copy_bytes(from.as_ptr(), to.as_mut_ptr(), from.len()) }
+}
+
+/// # Safety
+/// `source` is valid for reads and `target` for writes of `size` bytes; they do not overlap.
+#[inline(always)]
+unsafe fn copy_bytes(source: *const u8, target: *mut u8, size: usize) {
+    // SAFETY: the caller's; the arm's range is what the function it calls asks for.
     unsafe {
         match size {
             0 => {}
@@ -60,11 +66,10 @@ fn fetch_line(_: *const u8) {}
 pub fn append(from: &[u8], to: &mut Vec<u8>) {
     to.reserve(from.len());
     let end = to.len();
-    let room = &mut to.spare_capacity_mut()[..from.len()];
-    // SAFETY: bytes that are only written need no value before, and `room` is as long as `from`, so that all of them are
+    // SAFETY: there is room for that many bytes behind the end, which nobody else can have borrowed; all of them are
     // written before they count as the vector's.
     unsafe {
-        copy(from, std::slice::from_raw_parts_mut(room.as_mut_ptr().cast(), room.len()));
+        copy_bytes(from.as_ptr(), to.as_mut_ptr().add(end), from.len());
         to.set_len(end + from.len());
     }
 }

@@ -82,7 +82,9 @@ struct Draft {
 
 impl Output {
     pub fn create(path: Option<&Path>) -> Result<Output> {
-        let Some(path) = path else {
+        // Under a name it may lead to a file, which is not ours to replace.
+        const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+        let Some(path) = path.filter(|path| !STDOUT.iter().any(|name| *path == Path::new(name))) else {
             let sink = Box::new(std::io::stdout().lock());
             return Ok(Output { sink, name: "standard output".into(), draft: None });
         };

@@ -142,7 +142,7 @@ impl Failures {
         match done {
             Ok(done) => Ok(Some(done)),
             // It would be the same with every other.
-            Err(error) if error.code().is_transport() => Err(error),
+            Err(error) if is_outage(&error) => Err(error),
             Err(error) => {
                 self.note(path, error.message().to_owned());
                 Ok(None)
@@ -170,13 +170,18 @@ struct Newest<'a> {
     ids: BTreeMap<String, std::result::Result<KeyId, String>>,
 }
 
+/// Whether the servers that can tell could not be asked. It is no fault of a file.
+fn is_outage(error: &Error) -> bool {
+    error.code().is_transport() || error.code() == Code::KeyNotFound && !error.attempts().is_empty()
+}
+
 impl Newest<'_> {
     /// Whether a file is of an older version. Of a key without a newest one nobody can tell: then that is noted.
     fn is_old(&mut self, file: &Encrypted, failures: &mut Failures) -> Result<bool> {
         let name = &file.id.name;
         if !self.ids.contains_key(name) {
             let newest = match self.client.key(name).and_then(|key| key.id()) {
-                Err(error) if error.code().is_transport() => return Err(error),
+                Err(error) if is_outage(&error) => return Err(error),
                 Err(error) if error.code() == Code::KeyNotFound => Err(format!(
                     "no key server has its key {}; use those that have it, or leave it out with a narrower --key",
                     file.id

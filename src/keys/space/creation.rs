@@ -165,10 +165,11 @@ impl Keys {
         }
         let (kek, material) = self.unlock_dek(&protected, deadline)?;
         // Whoever stored it may not have come so far, and something will be encrypted with it now.
-        store::settle(file)?;
+        let is_settled = store::settle(file)?;
         self.ledger.note_made(&protected.header.space);
         self.note_kek(&protected.header, file, deadline)?;
-        if original == Original::Destroy {
+        // Otherwise it is left to a caller who can see to the folder.
+        if original == Original::Destroy && is_settled {
             self.destroy_left(&protected.header.space, &material, file, deadline)?;
         }
         Ok(self.opened(&protected, &kek, material))

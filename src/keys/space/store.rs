@@ -41,13 +41,14 @@ pub(super) fn exists(path: &Path) -> bool {
 
 /// Sees to it that a file that was found is there after a crash, too, and no draft of it: whoever made it may not have come
 /// so far.
-pub(super) fn settle(path: &Path) -> Result<()> {
+///
+/// Returns whether it is: who may not look into the folder cannot know, and may unlock what is in it all the same.
+pub(super) fn settle(path: &Path) -> Result<bool> {
     let settled = path.canonicalize().and_then(|place| {
         File::open(&place)?.sync_all()?;
         match sync_folder(&place) {
-            // Who may not look into the folder has not made the file, and may unlock what is in it all the same.
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
-            synced => synced.map(|()| sweep(&place)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
+            synced => synced.map(|()| sweep(&place)).map(|()| true),
         }
     });
     settled.map_err(|error| fault("keep", path, &error))
