@@ -43,7 +43,7 @@ unsafe fn copy_bytes(source: *const u8, target: *mut u8, size: usize) {
     }
 }
 
-/// Has the processor fetch what will soon be written.
+/// Has the processor fetch what will soon be written, also where another one has it.
 #[inline]
 pub fn fetch(bytes: &[u8]) {
     for line in bytes.chunks(CACHE_LINE) {
@@ -51,16 +51,18 @@ pub fn fetch(bytes: &[u8]) {
     }
 }
 
+/// As [`fetch`], of the cache line at an address, which need not be a valid one.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn fetch_line(at: *const u8) {
-    use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-    // SAFETY: every x86-64 processor takes the hint, and to fetch ahead never faults.
-    unsafe { _mm_prefetch(at.cast(), _MM_HINT_ET0) };
+pub fn fetch_line(at: *const u8) {
+    // By its name: what the compiler makes of the hint to write, where no processor is named, only reads, and the line stays
+    // with the other processor until it is written.
+    // SAFETY: every x86-64 processor takes the hint or passes over it, and to fetch ahead never faults.
+    unsafe { std::arch::asm!("prefetchw [{}]", in(reg) at, options(readonly, nostack, preserves_flags)) };
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn fetch_line(_: *const u8) {}
+pub fn fetch_line(_: *const u8) {}
 
 /// Copies `from` to the end of `to`.
 pub fn append(from: &[u8], to: &mut Vec<u8>) {
