@@ -7,6 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use super::batch::{self, Batch, Records};
 use super::layout::Layout;
 use super::lines::Lines;
 use super::place::{self, Fault};
-use super::queue::{Shared, Writer};
+use super::queue::{Loss, Shared, Writer};
 pub(crate) use super::recover::Notice;
 use super::recover::{self, Found, Known};
 use super::rotation;
@@ -152,7 +153,7 @@ impl<F: Form> Writer for ChainedFile<F> {
             match &outcome {
                 Ok(_) => {}
                 Err(Fault::Unsynced(_)) => shared.count_lost(0),
-                Err(_) => shared.count_lost(taken as u64),
+                Err(_) => shared.count_lost(lost_with(records, from..from + taken).records),
             }
             shared.set_failure(outcome.err().map(|fault| fault.to_string()));
             from += taken;
@@ -180,6 +181,15 @@ impl<F: Form> Writer for ChainedFile<F> {
     }
 }
 
+/// What is lost with some records of a batch.
+fn lost_with(batch: Records<'_>, range: Range<usize>) -> Loss {
+    let mut fields = Vec::new();
+    range.fold(Loss::default(), |loss, index| {
+        let (_, event, _) = batch.read(index, &mut fields);
+        loss.and(Loss::of(event, &fields))
+    })
+}
+
 impl Tail {
     /// Writes records from `from` on, as many as go into one write. Returns how many these are, and how many had been lost
     /// before, or why these are.
@@ -204,7 +214,8 @@ impl Tail {
                     return (taken, Err(fault));
                 }
                 let is_impatient = matches!(&fault, Fault::Failed(e) if e.kind() == io::ErrorKind::TimedOut);
-                let count = self.lost.as_ref().map_or(0, |lost| lost.count) + taken as u64;
+                let before = self.lost.as_ref().map_or(0, |lost| lost.count);
+                let count = before + lost_with(batch, from..from + taken).to_tell;
                 self.lost = Some(Lost { count, reason: fault.to_string(), is_impatient });
                 (taken, Err(fault))
             }
@@ -481,5 +492,32 @@ fn write_whole(mut file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::View;
+    use super::super::{Format, Severity, catalogue};
+    use super::*;
+
+    #[test]
+    fn a_count_that_is_lost_with_its_record_is_told_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, state) = (folder.path().join("chained"), folder.path().join("chained.state"));
+        let keeping = Keeping { rotation: Rotation::default(), durability: Durability::Flush, auditor: None };
+        let mut file = ChainedFile::open(&path, "log", keeping, View::new(Format::Syslog, "test", false)).unwrap();
+        // What could be exchanged by others is not written to.
+        fs::remove_file(&state).unwrap();
+        std::os::unix::fs::symlink("other", &state).unwrap();
+        let (mut batch, shared) = (Batch::default(), Shared::default());
+        let told = [("count", "5"), ("reason", "the queue was full")];
+        batch.push(Moment::now(), catalogue::LOG_LOST, Severity::Error, told.into_iter());
+        batch.push(Moment::now(), "kmip.get", Severity::Info, std::iter::empty());
+        file.write(&batch, &shared);
+        fs::remove_file(&state).unwrap();
+        file.write(&Batch::default(), &shared);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(" event=log.lost severity=error count=6 "), "{text}");
     }
 }

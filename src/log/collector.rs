@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::batch::{self, Batch, Field};
 use super::live::LiveChain;
-use super::queue::{Shared, Writer};
+use super::queue::{Loss, Shared, Writer};
 use super::seal_file::PERIOD;
 use super::time::Moment;
 use super::view::View;
@@ -75,7 +75,7 @@ impl<O: Outlet> Collector<O> {
         let mut pause = PAUSES.0;
         loop {
             if O::ENDS_WITH_LOG && shared.is_over() {
-                shared.lose(1);
+                shared.lose(Loss::of(record.event, record.fields));
                 return false;
             }
             match self.outlet.send(record, self.chain.line()) {
@@ -87,7 +87,7 @@ impl<O: Outlet> Collector<O> {
                 Err(error) => {
                     shared.set_failure(Some(error.to_string()));
                     if error.raw_os_error() == Some(libc::EMSGSIZE) || shared.is_over() {
-                        shared.lose(1);
+                        shared.lose(Loss::of(record.event, record.fields));
                         return false;
                     }
                     shared.rest(pause);
@@ -118,5 +118,63 @@ impl<O: Outlet> Writer for Collector<O> {
 
     fn unsettled(&self) -> Option<Duration> {
         self.chain.is_unsealed().then_some(PERIOD)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::super::Format;
+    use super::super::queue::Queue;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Says that it has its first line and waits, then takes none up to the first that tells of lost ones, and passes on what
+    /// comes later.
+    struct Refusing {
+        reached: Sender<()>,
+        goes_on: Receiver<()>,
+        has_begun: bool,
+        is_over: bool,
+        taken: Sender<String>,
+    }
+
+    impl Outlet for Refusing {
+        const ENDS_WITH_LOG: bool = false;
+
+        fn send(&mut self, record: &Record<'_>, line: &str) -> io::Result<()> {
+            if !self.has_begun {
+                self.reached.send(()).unwrap();
+                self.goes_on.recv_timeout(PATIENCE).unwrap();
+                self.has_begun = true;
+            }
+            if self.is_over {
+                self.taken.send(line.to_owned()).unwrap();
+                return Ok(());
+            }
+            self.is_over = record.event == catalogue::LOG_LOST;
+            Err(io::Error::from_raw_os_error(libc::EMSGSIZE))
+        }
+    }
+
+    #[test]
+    fn a_count_that_is_lost_with_its_record_is_told_by_the_next() {
+        const WRITTEN: u64 = 20_000;
+        let ((reached, waits), (go_on, goes_on), (taken, lines)) = (channel(), channel(), channel());
+        let outlet = Refusing { reached, goes_on, has_begun: false, is_over: false, taken };
+        let collector = Collector::new(outlet, None, View::new(Format::Syslog, "test", false), None).unwrap();
+        let queue = Queue::start(collector, None).unwrap();
+        let write = |is_urgent| {
+            let _ = queue.push("kmip.get", Severity::Info, is_urgent, std::iter::empty());
+        };
+        write(true);
+        waits.recv_timeout(PATIENCE).unwrap();
+        (1..WRITTEN).for_each(|_| write(false));
+        go_on.send(()).unwrap();
+        let line = lines.recv_timeout(PATIENCE).unwrap();
+        assert!(line.contains(&format!(" event=log.lost severity=error count={WRITTEN} ")), "{line}");
+        assert_eq!(queue.health().lost, WRITTEN);
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::Severity;
-use super::batch::Batch;
+use super::batch::{Batch, Field};
 use super::catalogue;
 use super::recover::Notice;
 use super::time::Moment;
@@ -68,6 +68,15 @@ pub struct Health {
     pub failing_since: Option<i64>,
     /// Why not.
     pub reason: Option<String>,
+}
+
+/// What is lost with records that are not written.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Loss {
+    /// Those that were not counted before.
+    pub records: u64,
+    /// Those that a later record is to tell of.
+    pub to_tell: u64,
 }
 
 /// A record's place in the queue.
@@ -311,6 +320,21 @@ impl Flush<'_> {
     }
 }
 
+impl Loss {
+    /// A record that tells of others was none of the application's. They were counted, and are to be told of again.
+    pub fn of(event: &str, fields: &[Field<'_>]) -> Loss {
+        let count = || fields.iter().find(|(name, _)| *name == "count")?.1.parse().ok();
+        match event == catalogue::LOG_LOST {
+            true => Loss { records: 0, to_tell: count().unwrap_or(0) },
+            false => Loss { records: 1, to_tell: 1 },
+        }
+    }
+
+    pub fn and(self, other: Loss) -> Loss {
+        Loss { records: self.records + other.records, to_tell: self.to_tell + other.to_tell }
+    }
+}
+
 impl Drop for Queue {
     fn drop(&mut self) {
         self.close();
@@ -377,9 +401,9 @@ impl Shared {
     }
 
     /// Counts records that will never be written, and has a later one tell of them.
-    pub fn lose(&self, count: u64) {
-        self.lock().dropped += count;
-        self.count_lost(count);
+    pub fn lose(&self, loss: Loss) {
+        self.lock().dropped += loss.to_tell;
+        self.count_lost(loss.records);
     }
 
     /// Counts records that will never be written. Of all that is being written it is no more known that it is.
