@@ -229,6 +229,41 @@ fn a_tenant_s_certificate_is_not_taken_up_while_the_other_runs_and_its_keks_are_
     assert!(refused.contains("master") && refused.contains("reason=\"key shared\""), "{refused}");
 }
 
+#[test]
+fn a_reload_that_fails_takes_no_certificate_and_one_that_succeeds_gives_up_what_it_replaced() {
+    let mut servers = KeyServers::start_kind(Kind::PyKmip, 1);
+    let theirs = servers.certificate("client-other");
+    let mut strict = |name: &str, certificate: Option<&str>, more: &str| {
+        let path = tenant(&mut servers, name, certificate);
+        let text = std::fs::read_to_string(&path).unwrap() + more;
+        let text = text.replace("\"relaxed\"", "\"strict\"").replace("127.0.0.1", "kms.example.com");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let [old, new, other] = [None, Some("client-renewed"), Some("client-other")];
+    let renewing = Client::open(&strict("renewing", old, "")).unwrap();
+    let elsewhere = Client::open(&strict("elsewhere", other, "")).unwrap();
+    let opened = |path: &std::path::Path| Client::open(path).map_err(|error| error.code());
+
+    let (certificate, key) = (theirs.certificate.display(), theirs.key.display());
+    let second = format!(
+        "\n[[server]]\nhost = \"kms2.example.com\"\nclient_certificate = \"{certificate}\"\nclient_key = \"{key}\"\n"
+    );
+    strict("renewing", new, &second);
+    assert_eq!(renewing.reload().unwrap_err().code(), Code::CertificateShared, "the second server's is elsewhere's");
+    assert_eq!(opened(&strict("waiting", old, "")).err(), Some(Code::CertificateShared), "it goes on with what it has");
+    opened(&strict("waiting", new, "")).expect("what was not taken up is free");
+
+    strict("renewing", new, "");
+    renewing.reload().unwrap();
+    assert_eq!(opened(&strict("waiting", new, "")).err(), Some(Code::CertificateShared));
+    opened(&strict("waiting", old, "")).expect("what was replaced is free");
+
+    renewing.close().unwrap();
+    opened(&strict("waiting", new, "")).expect("what a closed client used is free");
+    elsewhere.close().unwrap();
+}
+
 /// As a key server with a bad generator would: each of its new keys has these bytes.
 fn spoil_generator(servers: &KeyServers) {
     const TRIGGER: &str = "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); store.execute(\"CREATE TRIGGER spoil AFTER \

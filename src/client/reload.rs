@@ -65,8 +65,10 @@ impl Parts {
     }
 
     fn take_up(&self, config: &Config) -> Result<()> {
-        self.keys.take_certificates(config)?;
-        self.cluster.reload(config)
+        let certificates = self.keys.take_certificates(config)?;
+        self.cluster.reload(config)?;
+        self.keys.keep_certificates(certificates);
+        Ok(())
     }
 
     fn tell_reloaded(&self, config: &Config, changes: &Changes) {

@@ -24,8 +24,8 @@ mod uses;
 mod verify;
 mod version;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use create::Creation;
 pub use handle::Key;
@@ -45,7 +45,8 @@ use naming::Pseudonyms;
 use room::Room;
 use space::Spaces;
 pub use space::{Kek, Original, Rewrapped};
-use tenants::{Possession, Tenancy};
+use tenants::Possession;
+pub use tenants::Tenancy;
 pub use uses::{Decryptor, Encryptor, Uses};
 use verify::is_outage;
 use version::{Rules, Version};
@@ -60,7 +61,10 @@ pub struct Keys {
     cache: Arc<Cache>,
     room: Arc<Room>,
     ledger: Ledger,
+    /// The objects on key servers that are used.
     tenancy: Tenancy,
+    /// The client certificates of the configuration in force. `None` once closed.
+    certificates: Mutex<Option<Tenancy>>,
     pseudonyms: Pseudonyms,
     told: age::Told,
     newest_flights: Flights<String, Key>,
@@ -86,6 +90,7 @@ impl Keys {
             room,
             ledger: Ledger::open(config.keys.state.as_deref())?,
             tenancy: Tenancy::new(&config.client_name),
+            certificates: Mutex::new(Some(Tenancy::new(&config.client_name))),
             pseudonyms: Pseudonyms::default(),
             told: age::Told::default(),
             newest_flights: Flights::default(),
@@ -94,7 +99,7 @@ impl Keys {
             spaces: Spaces::default(),
             outage_until: AtomicU64::new(0),
         };
-        keys.take_certificates(config)?;
+        keys.keep_certificates(keys.take_certificates(config)?);
         keys.tell_damage();
         Ok(keys)
     }
@@ -182,6 +187,7 @@ impl Keys {
         self.close_spaces();
         // A thread that works in the background may hold on to us a little longer.
         self.tenancy.give_up();
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Wipes the versions of a name, or of all, from memory, also behind handles that are still held.
@@ -195,13 +201,15 @@ impl Keys {
         self.cache.counts()
     }
 
-    /// Two tenants of one process do not share a client certificate: to the key server they would be one.
+    /// Two tenants of one process do not share a client certificate: to the key server they would be one. Whoever does not
+    /// keep what was taken drops it, for others to take.
     ///
     /// Errors: `CertificateShared`, under the policy `strict`; `relaxed` only records it.
-    pub fn take_certificates(&self, config: &Config) -> Result<()> {
+    pub fn take_certificates(&self, config: &Config) -> Result<Tenancy> {
+        let taken = Tenancy::new(&config.client_name);
         for server in &config.servers {
             let certificate = server.tls.identity.cert.first().map_or(&[][..], |certificate| certificate.as_ref());
-            let Err(other) = self.tenancy.take(Possession::certificate(certificate)) else { continue };
+            let Err(other) = taken.take(Possession::certificate(certificate)) else { continue };
             let message = format!(
                 "the client certificate of {} is also that of the client {other:?} of this process; give each tenant a \
                  certificate of its own",
@@ -213,7 +221,14 @@ impl Keys {
             let fields = [("finding", "shared-certificate".into()), ("message", message.into())];
             self.cluster.journal().event(catalogue::CONFIG_FINDING, Severity::Warning, &fields);
         }
-        Ok(())
+        Ok(taken)
+    }
+
+    /// From now on these certificates are used, and those of the configuration before are given up.
+    pub fn keep_certificates(&self, taken: Tenancy) {
+        if let Some(held) = &mut *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) {
+            *held = taken;
+        }
     }
 
     fn tell_damage(&self) {

@@ -46,7 +46,7 @@ struct Owner {
     count: usize,
 }
 
-/// One client's possessions. Given up when it is closed or dropped.
+/// Possessions of one client, of which it may have several sets at a time. Given up when they are dropped.
 pub struct Tenancy {
     tenant: Arc<str>,
     registry: Arc<Registry>,
