@@ -154,6 +154,42 @@ fn a_full_disk_costs_records_and_no_time_and_the_log_counts_them() {
     }
 }
 
+/// Holds the lock of a log as another process would that was stopped.
+fn hold(path: &Path) -> fs::File {
+    let state = fs::File::open(path.join("keystead.log.state")).unwrap();
+    state.lock().unwrap();
+    state
+}
+
+#[test]
+fn whoever_waits_for_a_record_is_told_what_became_of_this_one_however_late_he_asks() {
+    let Some(disk) = Disk::new() else {
+        return in_a_namespace("whoever_waits_for_a_record_is_told_what_became_of_this_one_however_late_he_asks");
+    };
+    let log = open_log(disk.0.path(), OnFailure::Refuse);
+    let written = log.queue(&numbered(&[]));
+    assert!(log.flush(Duration::from_secs(30)));
+    // While the lock is held they come together, and the disk takes some of them.
+    let held = hold(disk.0.path());
+    let names: Vec<String> = (0..2000).map(|number| format!("{number:0>250}")).collect();
+    let together = names.iter().map(|name| log.queue(&numbered(&[("key_name", Cow::from(name))]))).collect::<Vec<_>>();
+    drop(held);
+    assert!(log.flush(Duration::from_secs(30)));
+    let text = fs::read_to_string(disk.path("keystead.log")).unwrap();
+    let mut taken = 0;
+    for (name, waiting) in names.iter().zip(together) {
+        let is_there = text.contains(name);
+        taken += usize::from(is_there);
+        assert_eq!(log.wait(waiting).is_none(), is_there, "{name}");
+    }
+    assert!((100..1900).contains(&taken), "{taken} were taken");
+    assert_eq!(log.wait(written), None, "it was written before any was lost");
+}
+
+fn numbered<'a>(fields: &'a [(&'static str, Cow<'a, str>)]) -> Record<'a> {
+    Record { event: "kmip.get", severity: Severity::Info, level: Level::Basic, fields }
+}
+
 #[test]
 fn a_file_system_that_may_not_be_written_stops_nobody_and_the_log_tells_of_it() {
     let Some(disk) = Disk::new() else {

@@ -152,8 +152,8 @@ impl<F: Form> Writer for ChainedFile<F> {
             self.tell(&outcome, was_failing);
             match &outcome {
                 Ok(_) => {}
-                Err(Fault::Unsynced(_)) => shared.count_lost(0),
-                Err(_) => shared.count_lost(lost_with(records, from..from + taken).records),
+                Err(Fault::Unsynced(_)) => shared.count_lost(from..from + taken, 0),
+                Err(_) => shared.count_lost(from..from + taken, lost_with(records, from..from + taken).records),
             }
             shared.set_failure(outcome.err().map(|fault| fault.to_string()));
             from += taken;

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::batch::{self, Batch, Field};
@@ -43,17 +44,19 @@ impl<O: Outlet> Collector<O> {
         Ok(Collector { chain: LiveChain::new(view, auditor)?, outlet, limit })
     }
 
-    /// Sends a record, in parts where it is too long.
-    fn record(&mut self, event: &'static str, severity: Severity, fields: &[Field<'_>], moment: Moment, to: &Shared) {
+    /// Sends the record at `index` of what is being written, in parts where it is too long.
+    fn record(&mut self, index: usize, record: &Record<'_>, moment: Moment, shared: &Shared) {
+        let Record { event, severity, fields, .. } = *record;
+        let which = index..index + 1;
         let length = |fields: &[Field<'_>]| self.chain.length(&batch::record(event, severity, fields), moment);
         match self.limit {
             Some(limit) if length(fields) > limit => {
                 for part in parts::split(fields, limit, length) {
-                    self.deliver(&batch::record(event, severity, &part), moment, to);
+                    self.deliver(which.clone(), &batch::record(event, severity, &part), moment, shared);
                 }
             }
             _ => {
-                self.deliver(&batch::record(event, severity, fields), moment, to);
+                self.deliver(which, record, moment, shared);
             }
         }
     }
@@ -64,18 +67,19 @@ impl<O: Outlet> Collector<O> {
         let event = notice.event();
         let severity = catalogue::find(event).map_or(Severity::Info, |event| event.severity);
         let fields = notice.fields();
-        if self.deliver(&batch::record(event, severity, &fields), Moment::now(), shared) {
+        if self.deliver(0..0, &batch::record(event, severity, &fields), Moment::now(), shared) {
             self.chain.told();
         }
     }
 
-    /// Sends one line, again and again until it is sent, the log is closed, or it never will be. Returns whether it was.
-    fn deliver(&mut self, record: &Record<'_>, moment: Moment, shared: &Shared) -> bool {
+    /// Sends one line of the records in `which`, again and again until it is sent, the log is closed, or it never will be.
+    /// Returns whether it was.
+    fn deliver(&mut self, which: Range<usize>, record: &Record<'_>, moment: Moment, shared: &Shared) -> bool {
         self.chain.prepare(record, moment);
         let mut pause = PAUSES.0;
         loop {
             if O::ENDS_WITH_LOG && shared.is_over() {
-                shared.lose(Loss::of(record.event, record.fields));
+                shared.lose(which, Loss::of(record.event, record.fields));
                 return false;
             }
             match self.outlet.send(record, self.chain.line()) {
@@ -87,7 +91,7 @@ impl<O: Outlet> Collector<O> {
                 Err(error) => {
                     shared.set_failure(Some(error.to_string()));
                     if error.raw_os_error() == Some(libc::EMSGSIZE) || shared.is_over() {
-                        shared.lose(Loss::of(record.event, record.fields));
+                        shared.lose(which, Loss::of(record.event, record.fields));
                         return false;
                     }
                     shared.rest(pause);
@@ -105,7 +109,7 @@ impl<O: Outlet> Writer for Collector<O> {
             // Before the first record, which a seal precedes, and behind each.
             self.seal(false, shared);
             let (moment, event, severity) = records.read(index, &mut fields);
-            self.record(event, severity, &fields, moment, shared);
+            self.record(index, &batch::record(event, severity, &fields), moment, shared);
         }
         self.seal(false, shared);
     }

@@ -18,6 +18,7 @@ pub(crate) mod layout;
 mod leef;
 mod lines;
 mod live;
+mod losses;
 mod own;
 mod parts;
 pub(crate) mod place;

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use serde::Serialize;
 use super::Severity;
 use super::batch::{Batch, Field};
 use super::catalogue;
+use super::losses::Losses;
 use super::recover::Notice;
 use super::time::Moment;
 use crate::error::{Code, Error, Result};
@@ -120,9 +122,8 @@ struct State {
     dropped: u64,
     /// So many were lost since the log was opened.
     lost: u64,
-    /// Of those that were put in up to here, the last ones that were written together were lost, or some of them.
-    lost_up_to: u64,
-    is_losing: bool,
+    /// Which of those that were put in.
+    losses: Losses,
     /// Why records cannot be written, while that lasts, and since when, in seconds since 1970.
     failure: Option<String>,
     failing_since: Option<i64>,
@@ -225,7 +226,7 @@ impl Queue {
             state.set_failure(Some(why));
             self.shared.written.notify_all();
         }
-        let is_written = ticket.0 != LOST && state.lost_up_to < ticket.0 && ticket.0 <= state.done;
+        let is_written = ticket.0 != LOST && ticket.0 <= state.done && !state.losses.contains(ticket.0);
         (!is_written).then(|| state.failure.clone().unwrap_or_else(|| "a record was lost".to_owned()))
     }
 
@@ -386,9 +387,6 @@ impl Shared {
     fn finish(&self, count: usize) {
         let mut state = self.lock();
         state.done += count as u64;
-        if std::mem::take(&mut state.is_losing) {
-            state.lost_up_to = state.done;
-        }
         state.retried += u64::from(std::mem::take(&mut state.is_retrying));
         state.is_stuck = false;
         drop(state);
@@ -400,17 +398,18 @@ impl Shared {
         self.lock().set_failure(failure);
     }
 
-    /// Counts records that will never be written, and has a later one tell of them.
-    pub fn lose(&self, loss: Loss) {
+    /// Counts what will never be written of the records in `which` of what is being written, and has a later one tell of it.
+    pub fn lose(&self, which: Range<usize>, loss: Loss) {
         self.lock().dropped += loss.to_tell;
-        self.count_lost(loss.records);
+        self.count_lost(which, loss.records);
     }
 
-    /// Counts records that will never be written. Of all that is being written it is no more known that it is.
-    pub fn count_lost(&self, count: u64) {
+    /// Counts records that will never be written. Of those in `which` of what is being written it is not known that they are.
+    pub fn count_lost(&self, which: Range<usize>, count: u64) {
         let mut state = self.lock();
         state.lost += count;
-        state.is_losing = true;
+        let first = state.done + 1;
+        state.losses.add(first + which.start as u64..first + which.end as u64);
     }
 
     /// Whether the log was closed so long ago that the thread has to end.
