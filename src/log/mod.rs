@@ -57,7 +57,7 @@ use host::Host;
 pub use host::{OnRecord, Told};
 pub use queue::Health;
 use queue::{Flush, Queue, Ticket};
-pub use report::{Finding, Kind, Report, Stream};
+pub use report::{Finding, Kind, Report, Stream, counted};
 #[cfg(feature = "auditor")]
 pub use seal_open::AuditorPrivateKey;
 pub use source::read_lines;
