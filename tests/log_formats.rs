@@ -1,37 +1,36 @@
-//! Every format is read back, field by field, by programs that others wrote.
+//! Every format is read back, field by field, by programs that others wrote, and by readers of our own that unescape.
+//!
+//! All fields of a record are compared with all that it has to say, in both directions.
 
+#[path = "formats/expected.rs"]
+mod expected;
 #[path = "common/programs.rs"]
 mod programs;
 
-use std::borrow::Cow;
 use std::fs;
 use std::io::Write;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use expected::{Entry, Fields, Stamp, Value, date, same, value};
 use keystead::audit::{AuditTrail, Row};
 use keystead::config::{self, Target};
 use keystead::log::{Format, Level, Log, Record, Severity, verify};
-use serde_json::Value;
+use serde_json::{Value as Json, json};
 
 const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
 
-/// Delimiters of every format, and text beyond ASCII.
-const HOSTILE: &str = "say \"no\" | a=b, c\\d ]  e=\\ Zoë 鍵";
+const PATIENCE: Duration = Duration::from_secs(60);
 
-type Fields<'a> = &'a [(&'static str, Cow<'a, str>)];
+/// A client's name with the delimiters of every format.
+fn client() -> Value {
+    let plain = r#"say "no" | a=b, c\d ]  e=\ Zoë 鍵"#;
+    value(plain, r#"say \"no\" | a=b, c\\d ]  e=\\ Zoë 鍵"#, plain, plain)
+}
 
-const PLAIN: Fields<'static> = &[
-    ("key_server", Cow::Borrowed("kms1.example.com")),
-    ("ip_addr", Cow::Borrowed("2001:db8::7")),
-    ("port", Cow::Borrowed("5696")),
-    ("key_name", Cow::Borrowed("customer-42")),
-    ("user", Cow::Borrowed("alice")),
-    ("result", Cow::Borrowed("success")),
-    ("duration_us", Cow::Borrowed("1234")),
-];
-
-fn write(format: Format, path: &Path, client: &str, records: &[Fields<'_>]) -> Vec<String> {
+fn write(format: Format, path: &Path, client: &str, records: &[Entry]) -> Vec<String> {
     let config = config::Log {
         level: Level::Basic,
         format,
@@ -39,165 +38,352 @@ fn write(format: Format, path: &Path, client: &str, records: &[Fields<'_>]) -> V
         ..config::Log::default()
     };
     let log = Log::open(&config, client).unwrap();
-    for fields in records {
-        log.write(&Record { event: "kmip.get", severity: Severity::Warning, level: Level::Basic, fields });
+    for record in records {
+        let fields: Vec<_> = record.iter().map(|(name, value)| (*name, value.written.as_str().into())).collect();
+        log.write(&Record { event: "kmip.get", severity: Severity::Warning, level: Level::Basic, fields: &fields });
     }
     fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn feed(command: &mut Command, lines: &[String]) -> Vec<Value> {
+/// Gives the program lines, and takes one of JSON for each.
+fn feed<'a>(command: &mut Command, lines: impl Iterator<Item = &'a str>) -> Vec<Json> {
+    let lines: Vec<&str> = lines.collect();
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let text = lines.join("\n") + "\n";
+    let writer = std::thread::spawn(move || input.write_all(text.as_bytes()));
     let output = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
     assert!(output.status.success(), "{command:?}");
-    String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let read = String::from_utf8(output.stdout).unwrap();
+    let read: Vec<Json> = read.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read.len(), lines.len(), "{command:?}");
+    read
 }
 
 /// What the readers of `tests/formats/read.py` say.
-fn read(lines: &[String]) -> Vec<Value> {
+fn read(lines: &[String]) -> Vec<Json> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let python = std::env::var_os("KEYSTEAD_PYTHON").map_or(root.join("build/venv/bin/python"), PathBuf::from);
     let help =
         "configure with `cmake --preset default`, or point KEYSTEAD_PYTHON to a Python with tests/requirements.txt";
     assert!(python.exists(), "{} is missing: {help}", python.display());
-    feed(Command::new(python).arg(root.join("tests/formats/read.py")), lines)
+    feed(Command::new(python).arg(root.join("tests/formats/read.py")), lines.iter().map(String::as_str))
 }
 
-fn holds(fields: &Value, expected: &[(&str, &str)]) {
-    for (name, value) in expected {
-        assert_eq!(fields[name], *value, "{name} in {fields:#}");
+/// A line as it was written, what it has to say, and what the readers of `tests/formats/read.py` find in it.
+struct Case {
+    line: String,
+    body: String,
+    stamp: Stamp,
+    record: Entry,
+    read: Json,
+}
+
+impl Case {
+    /// The time of the body in another form of `date`, in local time.
+    fn time(&self, form: &str) -> String {
+        let time = &self.stamp.time;
+        let of_body = time.parse::<u64>().map_or(time.clone(), |milliseconds| format!("@{}", milliseconds / 1000));
+        date(&["-d", &of_body, form])
+    }
+
+    /// How a header of RFC 3164 says it.
+    fn header_time(&self) -> String {
+        self.time("+%b %e %H:%M:%S")
+    }
+
+    fn tag(&self) -> String {
+        format!("keystead[{}]", self.stamp.pid)
     }
 }
 
-fn records_of(format: Format, client: &str, records: &[Fields<'_>]) -> (Vec<String>, Vec<Value>) {
+/// Writes the records to a new file. Nothing of what they have to say is taken from their lines but the time, which lies
+/// between two readings of the clock.
+fn cases(format: Format, client: fn() -> Value, records: Vec<Entry>) -> Vec<Case> {
     let folder = tempfile::tempdir().unwrap();
-    let lines = write(format, &folder.path().join("log"), client, records);
-    let values = read(&lines);
-    (lines, values)
+    let (clock, key) = match format {
+        Format::Cef => ("+%s%3N", "rt"),
+        Format::Leef => ("+%s%3N", "devTime"),
+        _ => ("+%Y-%m-%dT%H:%M:%S.%6NZ", "ts"),
+    };
+    let before = date(&["-u", clock]);
+    let lines = write(format, &folder.path().join("log"), &client().written, &records);
+    let after = date(&["-u", clock]);
+    assert_eq!(lines.len(), records.len(), "a record is one line");
+
+    let state = fs::read_to_string(folder.path().join("log.state")).unwrap();
+    let state = |name: &str| state.split(name).nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let first = state(" serial=").parse::<u64>().unwrap() + 1 - lines.len() as u64;
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let host = host.trim().split('.').next().unwrap();
+    let zone = date(&["+%:z"]).replace("+00:00", "Z");
+    let mut prev = "0".repeat(64);
+    let read = read(&lines);
+    let case = |(((serial, line), record), read): (((u64, String), Entry), Json)| {
+        let (body, sha256) = expected::hash(format, &line);
+        let time = read["ours"][key].as_str().unwrap().to_owned();
+        assert!(before <= time && time <= after, "{time} is not between {before} and {after}");
+        let stamp = Stamp {
+            pid: std::process::id(),
+            host: host.to_owned(),
+            zone: zone.clone(),
+            time,
+            client: client(),
+            stream: state(" stream="),
+            serial,
+            prev: std::mem::replace(&mut prev, sha256.clone()),
+            sha256,
+        };
+        Case { body: body.to_owned(), line, stamp, record, read }
+    };
+    let cases = (first..).zip(lines).zip(records).zip(read).map(case).collect();
+    assert_eq!(prev, state(" head="));
+    cases
+}
+
+fn all_cases(format: Format) -> Vec<Case> {
+    let mut records = expected::records(expected::hostile);
+    records.push(expected::plain());
+    cases(format, client, records)
+}
+
+/// All that stands in the pairs of the record, under the format's own names.
+fn in_pairs(format: Format, case: &Case) -> Fields {
+    match format {
+        Format::Cef => expected::cef(&case.stamp, &case.record),
+        Format::Leef => expected::leef(&case.stamp, &case.record),
+        _ => expected::pairs(&case.stamp, &case.record, |value| &value.pair),
+    }
+}
+
+fn as_read(fields: Fields) -> Json {
+    fields.into_iter().map(|(name, value)| (name, Json::from(value))).collect()
+}
+
+#[track_caller]
+fn equal(read: &Json, expected: &Json, case: &Case) {
+    assert_eq!(read, expected, "read: {read:#}\nexpected: {expected:#}\nin: {}", case.line);
 }
 
 #[test]
-fn parsers_of_others_read_every_header() {
-    let host = Command::new("hostname").output().map(|output| String::from_utf8(output.stdout).unwrap());
-    let pid = std::process::id().to_string();
+fn parsers_of_others_read_every_field_of_a_header_and_the_whole_message() {
     for format in FORMATS {
-        let (lines, values) = records_of(format, "orders", &[PLAIN]);
-        let theirs = &values[0]["theirs"];
-        holds(theirs, &[("severity", "warning"), ("facility", "user")]);
-        if let Ok(host) = &host {
-            holds(theirs, &[("host", host.trim().split('.').next().unwrap())]);
+        for case in all_cases(format) {
+            let (host, pid) = (&case.stamp.host, case.stamp.pid);
+            let expected = match format {
+                Format::Syslog5424 => json!({
+                    "facility": "user", "severity": "warning", "version": 1, "timestamp": case.stamp.time,
+                    "hostname": host, "appname": "keystead", "procid": pid, "msgid": "kmip.get", "sd": {},
+                    "msg": case.body,
+                }),
+                _ => {
+                    let tag = if format == Format::Syslog { case.tag() + ": " } else { String::new() };
+                    json!({
+                        "facility": "user", "severity": "warning", "timestamp": case.header_time(), "hostname": host,
+                        "message": tag + &case.body,
+                    })
+                }
+            };
+            equal(&case.read["syslog"], &expected, &case);
         }
-        match format {
-            Format::Syslog => holds(theirs, &[("tag", &format!("keystead[{pid}]"))]),
-            Format::Syslog5424 => {
-                holds(theirs, &[("app", "keystead"), ("pid", &pid), ("event", "kmip.get")]);
-                assert_eq!(theirs["timestamp"], values[0]["ours"]["ts"], "{lines:?}");
+    }
+}
+
+/// `pycef` shows a value under its label, and the columns under names of its own.
+#[test]
+fn pycef_reads_every_field() {
+    for case in all_cases(Format::Cef) {
+        let mut expected = expected::cef(&case.stamp, &case.record);
+        let labels: Vec<String> =
+            expected.keys().filter_map(|key| Some(key.strip_suffix("Label")?.to_owned())).collect();
+        for key in labels {
+            let label = expected.remove(&format!("{key}Label")).unwrap();
+            let value = expected.remove(&key).unwrap();
+            expected.insert(label, value);
+        }
+        let names = [
+            ("version", &["CEFVersion"][..]),
+            ("vendor", &["DeviceVendor"]),
+            ("product", &["DeviceProduct"]),
+            ("product_version", &["DeviceVersion"]),
+            ("event", &["DeviceEventClassID"]),
+            ("name", &["Name", "DeviceName"]),
+            ("severity", &["Severity", "DeviceSeverity"]),
+        ];
+        let columns = expected::columns(Format::Cef);
+        for (column, names) in names {
+            expected.extend(names.iter().map(|name| ((*name).to_owned(), columns[column].clone())));
+        }
+        equal(&case.read["pycef"], &as_read(expected), &case);
+    }
+}
+
+#[test]
+fn readers_that_unescape_find_every_field_of_every_format() {
+    for format in FORMATS {
+        for case in all_cases(format) {
+            let mut expected = in_pairs(format, &case);
+            if matches!(format, Format::Cef | Format::Leef) {
+                expected.extend(expected::columns(format));
             }
-            _ => {}
+            equal(&case.read["ours"], &as_read(expected), &case);
         }
     }
 }
 
-#[test]
-fn parsers_of_others_read_every_field_of_cef() {
-    let (_, values) = records_of(Format::Cef, "orders", &[PLAIN]);
-    for value in [&values[0]["theirs"], &values[0]["ours"]] {
-        holds(value, &[("dhost", "kms1.example.com"), ("dpt", "5696"), ("suser", "alice"), ("outcome", "success")]);
-        holds(value, &[("sourceServiceName", "orders")]);
-    }
-    // Where there is a label, pycef shows the value under it.
-    let labelled = [("Destination IPv6 Address", "2001:db8::7"), ("key_name", "customer-42"), ("duration_us", "1234")];
-    holds(&values[0]["theirs"], &labelled);
-    let head = [("CEFVersion", "0"), ("DeviceEventClassID", "kmip.get"), ("Name", "KMIP Get: a key was fetched")];
-    holds(&values[0]["theirs"], &head);
-    holds(&values[0]["theirs"], &[("DeviceVendor", "Keystead"), ("Severity", "6")]);
-    assert_eq!(values[0]["theirs"]["sha256"], values[0]["ours"]["cs1"]);
-    assert_eq!(values[0]["theirs"]["prev"], "0".repeat(64));
-}
-
-#[test]
-fn no_field_of_any_format_loses_its_delimiters() {
-    let fields: Fields<'_> = &[("key_name", HOSTILE.into()), ("message", "two\r\nlines\tand\u{202e}more".into())];
-    for format in FORMATS {
-        let (lines, values) = records_of(format, HOSTILE, &[fields, PLAIN]);
-        assert_eq!(lines.len(), 2, "a record is one line");
-        let ours = &values[0]["ours"];
-        let (client, key_name, message) = match format {
-            Format::Cef => ("sourceServiceName", "cs3", "msg"),
-            _ => ("client", "key_name", "message"),
-        };
-        let shown = match format {
-            Format::Cef => "two\r\nlines\\u{9}and\\u{202e}more",
-            _ => "two\\r\\nlines\\tand\\u{202e}more",
-        };
-        holds(ours, &[(client, HOSTILE), (key_name, HOSTILE), (message, shown)]);
-        let number = |value: &Value| {
-            let serial = value["ours"].get("serial").or(value["ours"].get("externalId")).unwrap();
-            serial.as_str().unwrap().parse::<u64>().unwrap()
-        };
-        assert_eq!(number(&values[1]), number(&values[0]) + 1);
+/// A rule of `lognormalizer` for a format. What it knows as pairs neither stands between tabulators nor in quotes, so those for
+/// LEEF and for quoted pairs say what a pair is.
+fn rule(format: Format, is_quoted: bool) -> String {
+    let pairs = |delimiter: &str, value: &str| {
+        format!(
+            r#"%{{"name": "r", "type": "repeat", "while": [{{"type": "literal", "text": "{delimiter}"}}], "parser": [
+            {{"name": "k", "type": "char-to", "extradata": "="}}, {{"type": "literal", "text": "="}}, {value}]}}%"#
+        )
+        .replace("\n", " ")
+    };
+    let syslog = if is_quoted {
+        pairs(" ", r#"{"name": "v", "type": "op-quoted-string"}"#)
+    } else {
+        "%r:name-value-list%".into()
+    };
+    let header = "<%pri:number%>%date:date-rfc3164% %host:word%";
+    match format {
+        Format::Cef => format!("{header} %r:cef%"),
+        Format::Leef => {
+            let columns = "LEEF:%version:char-to:|%|%vendor:char-to:|%|%product:char-to:|%|%product_version:char-to:|%";
+            let pairs = pairs("\\t", r#"{"name": "v", "type": "char-sep", "extradata": "\t"}"#);
+            format!("{header} {columns}|%event:char-to:|%|x09|{pairs}")
+        }
+        Format::Syslog5424 => {
+            format!("<%pri:number%>1 %date:date-rfc5424% %host:word% keystead %pid:number% %id:word% - {syslog}")
+        }
+        Format::Syslog => format!("{header} keystead[%pid:number%]: {syslog}"),
     }
 }
 
-#[test]
-fn leef_has_the_names_that_a_collector_knows() {
-    let (_, values) = records_of(Format::Leef, "orders", &[PLAIN]);
-    let ours = &values[0]["ours"];
-    holds(
-        ours,
-        &[("version", "2.0"), ("event", "kmip.get"), ("sev", "6"), ("dst", "2001:db8::7"), ("dstPort", "5696")],
-    );
-    holds(ours, &[("usrName", "alice"), ("key_name", "customer-42"), ("result", "success")]);
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
-    let written: u128 = ours["devTime"].as_str().unwrap().parse().unwrap();
-    assert!((written..written + 60_000).contains(&now), "{written} is not within the minute before {now}");
+/// What `lognormalizer` makes of a line: it drops the first letter of the first CEF pair.
+fn normalized(format: Format, case: &Case, is_quoted: bool) -> Json {
+    let stamp = &case.stamp;
+    let date = if format == Format::Syslog5424 { stamp.time.clone() } else { case.header_time() };
+    let mut all = json!({"pri": "12", "date": date, "host": stamp.host});
+    let listed = |fields: Fields| fields.into_iter().map(|(name, value)| json!({"k": name, "v": value})).collect();
+    match format {
+        Format::Cef => {
+            let columns = expected::columns(format);
+            let mut pairs = expected::cef(stamp, &case.record);
+            let first = pairs.remove("externalId").unwrap();
+            pairs.insert("xternalId".into(), first);
+            all["r"] = json!({
+                "DeviceVendor": columns["vendor"], "DeviceProduct": columns["product"],
+                "DeviceVersion": columns["product_version"], "SignatureID": columns["event"], "Name": columns["name"],
+                "Severity": columns["severity"], "Extensions": pairs,
+            });
+        }
+        Format::Leef => {
+            expected::columns(format).into_iter().for_each(|(name, value)| all[name] = value.into());
+            all["r"] = listed(expected::leef(stamp, &case.record));
+        }
+        _ => {
+            all["pid"] = stamp.pid.to_string().into();
+            let pairs = expected::pairs(stamp, &case.record, |value| &value.quoted);
+            all["r"] = if is_quoted { listed(pairs) } else { as_read(pairs) };
+            if format == Format::Syslog5424 {
+                all["id"] = "kmip.get".into();
+            }
+        }
+    }
+    all
 }
 
-/// `lognormalizer` (liblognorm 2) drops the first letter of the first CEF pair and takes no quoted pairs, so it is asked
-/// for the others. What it knows as pairs does not stand between tabulators, so the rule for LEEF says what a pair is.
+/// Its quoted strings end at any quote, so it is given pairs without.
 #[test]
-fn lognormalizer_reads_plain_records() {
+fn lognormalizer_reads_every_field() {
     let Some(lognormalizer) = programs::program("lognormalizer") else { return };
     let folder = tempfile::tempdir().unwrap();
     let rules = folder.path().join("rules");
-    let rule = |format| match format {
-        Format::Cef => "<%pri:number%>%date:date-rfc3164% %host:word% %r:cef%",
-        Format::Syslog5424 => {
-            "<%pri:number%>1 %date:date-rfc5424% %host:word% keystead %pid:number% %id:word% - %r:name-value-list%"
+    let unquoted = || expected::hostile().into_iter().filter(|value| !value.written.contains('"')).collect();
+    let check = |format, is_quoted, cases: Vec<Case>| {
+        fs::write(&rules, format!("version=2\nrule=:{}\n", rule(format, is_quoted))).unwrap();
+        let lines = cases.iter().map(|case| case.line.as_str());
+        let values = feed(Command::new(&lognormalizer).args(["-e", "json", "-r"]).arg(&rules), lines);
+        for (case, mut value) in cases.iter().zip(values) {
+            if let Some(pairs) = value["r"].as_array_mut() {
+                pairs.sort_by_key(|pair| pair["k"].as_str().map(str::to_owned));
+            }
+            equal(&value, &normalized(format, case, is_quoted), case);
         }
-        Format::Leef => concat!(
-            "<%pri:number%>%date:date-rfc3164% %host:word% LEEF:%v:char-to:|%|%vendor:char-to:|%|%product:char-to:|%|",
-            "%version:char-to:|%|%event:char-to:|%|x09|",
-            r#"%{"name": "r", "type": "repeat", "while": [{"type": "literal", "text": "\t"}], "parser": ["#,
-            r#"{"name": "k", "type": "char-to", "extradata": "="}, {"type": "literal", "text": "="}, "#,
-            r#"{"name": "v", "type": "char-sep", "extradata": "\t"}]}%"#
-        ),
-        Format::Syslog => "<%pri:number%>%date:date-rfc3164% %host:word% keystead[%pid:number%]: %r:name-value-list%",
     };
-    for format in FORMATS {
-        fs::write(&rules, format!("version=2\nrule=:{}\n", rule(format))).unwrap();
-        let lines = write(format, &folder.path().join(format!("{format:?}")), "orders", &[PLAIN]);
-        let values = feed(Command::new(&lognormalizer).args(["-e", "json", "-r"]).arg(&rules), &lines);
-        assert_eq!(values[0]["pri"], "12", "{values:?}");
-        if format == Format::Leef {
-            holds(&values[0], &[("v", "2.0"), ("vendor", "Keystead"), ("event", "kmip.get")]);
-            let pairs = values[0]["r"].as_array().unwrap();
-            let name = |pair: &Value| pair["k"].as_str().unwrap().to_owned();
-            let read: Value = pairs.iter().map(|pair| (name(pair), pair["v"].clone())).collect();
-            let fields = [("dst", "2001:db8::7"), ("dstPort", "5696"), ("usrName", "alice"), ("duration_us", "1234")];
-            holds(&read, &fields);
-            holds(&read, &[("key_server", "kms1.example.com"), ("key_name", "customer-42"), ("client", "orders")]);
-        } else if format == Format::Cef {
-            let fields =
-                [("dhost", "kms1.example.com"), ("c6a3", "2001:db8::7"), ("cs3", "customer-42"), ("cn1", "1234")];
-            holds(&values[0]["r"]["Extensions"], &fields);
-            holds(&values[0]["r"], &[("SignatureID", "kmip.get"), ("Severity", "6")]);
-        } else {
-            let fields = PLAIN.iter().map(|(name, value)| (*name, value.as_ref())).collect::<Vec<_>>();
-            holds(&values[0]["r"], &fields);
-            holds(&values[0]["r"], &[("event", "kmip.get"), ("client", "orders")]);
-        }
+    for format in [Format::Syslog, Format::Syslog5424] {
+        check(format, false, cases(format, || same("orders"), vec![expected::plain()]));
+        check(format, true, cases(format, || same("a=b | Zoë 鍵"), expected::records(unquoted)));
     }
+    for format in [Format::Cef, Format::Leef] {
+        check(format, true, all_cases(format));
+    }
+}
+
+/// All that a collector keeps of a record: rsyslog's properties, but those that tell of the transport.
+#[test]
+fn a_real_rsyslogd_reads_every_field_of_a_header_and_the_whole_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, file) = (programs::free_port(), folder.path().join("read"));
+    let config = format!(
+        r#"
+        global(parser.escapeControlCharacterTab="off" net.enableDNS="off" maxMessageSize="64k")
+        module(load="imtcp")
+        input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="remote")
+        template(name="fields" type="string" string="%jsonmesg%\n")
+        ruleset(name="remote") {{ action(type="omfile" file="{}" template="fields") }}
+        "#,
+        file.display()
+    );
+    let Some(_daemon) = programs::collector("rsyslogd", folder.path(), &config) else { return };
+    let cases: Vec<(Format, Case)> =
+        FORMATS.into_iter().flat_map(|format| all_cases(format).into_iter().map(move |case| (format, case))).collect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "rsyslogd does not listen: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    for (_, case) in &cases {
+        write!(stream, "{} {}", case.line.len(), case.line).unwrap();
+    }
+    let read = || fs::read_to_string(&file).unwrap_or_default();
+    while read().lines().count() < cases.len() {
+        assert!(Instant::now() < deadline, "rsyslogd kept {} of {}", read().lines().count(), cases.len());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for ((format, case), line) in cases.iter().zip(read().lines()) {
+        let mut read: Json = serde_json::from_str(line).unwrap();
+        let properties = read.as_object_mut().unwrap();
+        for of_transport in ["$!", "fromhost", "fromhost-ip", "inputname", "timegenerated", "uuid"] {
+            properties.remove(of_transport);
+        }
+        equal(&read, &properties_of(*format, case), case);
+    }
+}
+
+fn properties_of(format: Format, case: &Case) -> Json {
+    let (body, pid) = (case.body.as_str(), case.stamp.pid.to_string());
+    let (tag, name, process, message) = match format {
+        Format::Syslog => (case.tag() + ":", "keystead", pid.as_str(), format!(" {body}")),
+        Format::Syslog5424 => (case.tag(), "keystead", pid.as_str(), body.to_owned()),
+        // rsyslog takes these words for a tag.
+        Format::Cef => ("CEF:".to_owned(), "CEF", "-", body.strip_prefix("CEF:").unwrap().to_owned()),
+        Format::Leef => ("LEEF:".to_owned(), "LEEF", "-", body.strip_prefix("LEEF:").unwrap().to_owned()),
+    };
+    let is_new = format == Format::Syslog5424;
+    json!({
+        "pri": "12", "syslogfacility": "1", "syslogseverity": "4", "hostname": case.stamp.host, "syslogtag": tag,
+        "app-name": name, "programname": name, "procid": process, "msgid": if is_new { "kmip.get" } else { "-" },
+        "structured-data": "-", "protocol-version": if is_new { "1" } else { "0" },
+        "timereported": if is_new { case.stamp.time.clone() } else { case.time("+%Y-%m-%dT%H:%M:%S%:z") },
+        "msg": message, "rawmsg": case.line,
+    })
 }
 
 /// The chain goes on when the format of a file is changed, and when its state file is lost besides.
@@ -209,7 +395,7 @@ fn one_file_may_change_its_format() {
         if number >= FORMATS.len() {
             fs::remove_file(folder.path().join("log.state")).unwrap();
         }
-        write(format, &path, "orders", &[PLAIN, PLAIN]);
+        write(format, &path, "orders", &[expected::plain(), expected::plain()]);
     }
     let report = verify(&[&path]).unwrap();
     assert!(report.is_intact(), "{report}");
@@ -231,16 +417,16 @@ fn the_page_on_the_log_reproduces_every_hash_with_sha256sum() {
         let output = Command::new("bash").args(["-c", &format!("line=$1\n{script}"), "bash", line]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()[..64].to_owned()
     };
-    let fields: Fields<'_> = &[("key_name", HOSTILE.into()), ("message", "two\r\nlines".into())];
+    let records = expected::records(expected::hostile);
     let folder = tempfile::tempdir().unwrap();
     for (format, label) in FORMATS.into_iter().zip(["syslog, syslog-5424", "syslog-5424", "# cef", "# leef"]) {
-        let lines = write(format, &folder.path().join(format!("{format:?}")), HOSTILE, &[fields, PLAIN]);
+        let lines = write(format, &folder.path().join(format!("{format:?}")), &client().written, &records);
         for line in lines {
             assert!(line.ends_with(&by_hand(&script(label), &line)), "{label}: {line}");
         }
     }
     let trail = AuditTrail::open(&folder.path().join("audit.csv")).unwrap();
-    trail.append(&Row { operation: "Get", key_name: HOSTILE, succeeded: true, ..Row::default() });
+    trail.append(&Row { operation: "Get", key_name: &client().written, succeeded: true, ..Row::default() });
     let text = fs::read_to_string(folder.path().join("audit.csv")).unwrap();
     let row = text.lines().nth(1).unwrap();
     assert!(row.ends_with(&by_hand(block("row=${line"), &format!("{row}\r"))), "{row}");

@@ -1,7 +1,8 @@
 """Reads log lines from standard input, one a line, and writes what each says as JSON.
 
-Everything comes twice: from a parser of PyPI (`theirs`), and from a reader that unescapes as the format's
-specification says (`ours`), because those parsers do not unescape, or stop at the message.
+Parsers of PyPI say what stands in the header (`syslog`) and in CEF (`pycef`, which leaves unescaping to its users).
+They stop at the message of every other format, so a reader of our own follows that unescapes as the specification
+says (`ours`).
 """
 
 from __future__ import annotations
@@ -9,17 +10,35 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 
 import pycef
 import syslogmp
 from syslog_rfc5424_parser import SyslogMessage
 
+# RFC 3164 §4.1 allows no longer messages, nor does syslogmp. What it leaves out can only be message.
+LONGEST = 1024
+
 PAIR = re.compile(r' ?([a-z0-9_]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "\\=]+))')
 CEF_PAIR = re.compile(r"(\w+)=((?:[^\\=]|\\.)*?)(?= \w+=|$)", re.DOTALL)
+ESCAPE = re.compile(r"\\(?:u\{([0-9a-f]+)\}|(.))")
 
 
-def unescape(text: str, escapes: dict[str, str]) -> str:
-    return re.sub(r"\\(.)", lambda found: escapes.get(found[1], found[1]), text)
+def unescape(text: str) -> str:
+    """A quoted value of the log's own pairs, as docs/LOG.md defines it."""
+    named = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
+    return ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else named[found[2]], text)
+
+
+def cef_value(text: str) -> str:
+    named = {"n": "\n", "r": "\r", "=": "=", "\\": "\\"}
+    return re.sub(r"\\(.)", lambda found: named[found[1]], text)
+
+
+def put(fields: dict[str, str], name: str, value: str) -> None:
+    if name in fields:
+        raise ValueError(f"{name} stands there twice")
+    fields[name] = value
 
 
 def key_value(text: str) -> dict[str, str]:
@@ -30,10 +49,7 @@ def key_value(text: str) -> dict[str, str]:
         if pair is None:
             raise ValueError(f"no pair at {text[end:]!r}")
         name, quoted, bare = pair.groups()
-        if name in fields:
-            raise ValueError(f"{name} stands there twice")
-        # What is invisible stays in its visible form.
-        fields[name] = bare if quoted is None else re.sub(r'\\(["\\])', r"\1", quoted)
+        put(fields, name, bare if quoted is None else unescape(quoted))
         end = pair.end()
     return fields
 
@@ -45,7 +61,8 @@ def cef(text: str) -> dict[str, str]:
     pairs = CEF_PAIR.findall(columns[7])
     if " ".join(f"{key}={value}" for key, value in pairs) != columns[7]:
         raise ValueError(f"not pairs alone: {columns[7]!r}")
-    fields.update((key, unescape(value, {"n": "\n", "r": "\r"})) for key, value in pairs)
+    for key, value in pairs:
+        put(fields, key, cef_value(value))
     return fields
 
 
@@ -55,38 +72,30 @@ def leef(text: str) -> dict[str, str]:
     fields = dict(zip(names, columns, strict=True))
     for pair in rest.split(chr(int(delimiter.removeprefix("x"), 16))):
         name, _, value = pair.partition("=")
-        fields[name] = value
+        put(fields, name, value)
     return fields
 
 
-def read(line: str) -> dict[str, dict[str, str]]:
+def read(line: str) -> dict[str, Mapping[str, object]]:
     if re.match(r"<\d+>1 ", line):
         message = SyslogMessage.parse(line)
-        theirs = {
-            "severity": message.severity.name,
-            "facility": message.facility.name,
-            "timestamp": message.timestamp,
-            "host": message.hostname,
-            "app": message.appname,
-            "pid": str(message.procid),
-            "event": message.msgid,
-        }
-        return {"theirs": theirs, "ours": key_value(message.msg)}
-    packet = syslogmp.parse(line.encode())
-    theirs = {
-        "severity": packet.severity.name,
+        return {"syslog": message.as_dict(), "ours": key_value(message.msg)}
+    raw = line.encode()
+    packet = syslogmp.parse(raw[:LONGEST])
+    text = (packet.message + raw[LONGEST:]).decode()
+    header: dict[str, object] = {
         "facility": packet.facility.name,
-        "time": packet.timestamp.strftime("%H:%M:%S"),
-        "host": packet.hostname,
+        "severity": packet.severity.name,
+        "timestamp": packet.timestamp.strftime("%b %e %H:%M:%S"),
+        "hostname": packet.hostname,
+        "message": text,
     }
-    text = packet.message.decode()
     if text.startswith("CEF:"):
-        theirs.update({key: str(value) for key, value in pycef.parse(text).items()})
-        return {"theirs": theirs, "ours": cef(text.removeprefix("CEF:"))}
+        of_pycef = {key: cef_value(value) for key, value in pycef.parse(text).items()}
+        return {"syslog": header, "pycef": of_pycef, "ours": cef(text.removeprefix("CEF:"))}
     if text.startswith("LEEF:"):
-        return {"theirs": theirs, "ours": leef(text.removeprefix("LEEF:"))}
-    tag, _, body = text.partition(": ")
-    return {"theirs": theirs | {"tag": tag}, "ours": key_value(body)}
+        return {"syslog": header, "ours": leef(text.removeprefix("LEEF:"))}
+    return {"syslog": header, "ours": key_value(text.partition(": ")[2])}
 
 
 for entry in sys.stdin.buffer.read().decode().removesuffix("\n").split("\n"):
