@@ -1035,19 +1035,21 @@ keystead_status keystead_client_reencrypt_many(const keystead_client *client,
 //
 // auditor_keys[0..auditor_key_count] are the paths of the auditor's private keys, with which the seals are verified; they
 // may be none. anchors is NULL, or the path of a file with lines that `keystead log anchor` printed, which prove the end.
-// With collected other than 0 the files are what a collector kept, with chains of many processes side by side, the
-// oldest file first.
+// of is "log" or "audit", what the files are to be of, so that one is not taken for the other, or NULL for either. With
+// collected other than 0 the files are what a collector kept, with chains of many processes side by side, the oldest file
+// first.
 //
 // On success *out_report is one JSON object, to be freed with keystead_bytes_free(), else NULL. It says "intact" (true or
 // false), and what `keystead log verify --json` says. That something was altered is no failure of this call.
 //
-// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL, no files, or a file that holds no key or no anchor; SYSTEM if a file
-// cannot be read; INTERNAL.
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL, no files, another word for of, or a file that holds no key or no anchor;
+// SYSTEM if a file cannot be read; INTERNAL.
 keystead_status keystead_log_verify(const char *const *files,
                                     size_t file_count,
                                     const char *const *auditor_keys,
                                     size_t auditor_key_count,
                                     const char *anchors,
+                                    const char *of,
                                     int32_t collected,
                                     keystead_bytes **out_report,
                                     keystead_error **err);

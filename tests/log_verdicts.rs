@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use keystead::audit::{AuditTrail, Row};
 use keystead::config::{self, AuditorKey, Durability, Rotation, Target};
 use keystead::log::{
-    Anchor, AuditorPrivateKey, Format, Kind, Level, Log, Options, Record, Report, Severity, verify, verify_with,
+    Anchor, AuditorPrivateKey, Format, Kind, Level, Log, Of, Options, Record, Report, Severity, verify, verify_with,
 };
 use ring::digest::{SHA256, digest};
 
@@ -318,6 +318,31 @@ fn anchors_of_the_other_kind_accuse_nobody() {
     let anchors = [anchors, vec![Anchor::of(&other).unwrap()]].concat();
     let report = verify_with(&[&log], &Options { anchors: &anchors, ..Options::default() }).unwrap();
     assert_eq!(kinds(&report), [Kind::Cut], "{report}");
+}
+
+/// The anchors of both stand in one text, so they prove a copy of the trail in the place of the log, too.
+#[test]
+fn a_log_whose_place_the_audit_trail_took_is_not_intact() {
+    let folder = tempfile::tempdir().unwrap();
+    let [log, trail, older] = ["keystead.log", "audit.csv", "keystead.log.1"].map(|name| folder.path().join(name));
+    write(&open(&log, Format::Cef, "orders", None), 1);
+    append(&open_trail(&trail, None));
+    let anchors = [&log, &trail].map(|path| Anchor::of(path).unwrap());
+    let prove = |path: &Path, of| {
+        let options = Options { anchors: &anchors, of, ..Options::default() };
+        verify_with(&[path], &options).unwrap()
+    };
+    for (path, is, other) in [(&log, Of::Log, Of::Audit), (&trail, Of::Audit, Of::Log)] {
+        assert!(prove(path, None).is_intact() && prove(path, Some(is)).is_intact());
+        let report = prove(path, Some(other));
+        assert_eq!(kinds(&report), [Kind::Inserted], "{report}");
+        assert_eq!(report.findings[0].line, 1);
+    }
+    fs::copy(&trail, &older).unwrap();
+    let report = verify_with(&[&log, &older], &Options { of: Some(Of::Log), ..Options::default() }).unwrap();
+    assert_eq!(kinds(&report), [Kind::Inserted], "{report}");
+    assert!(report.findings[0].explanation.contains("is an audit trail, and a log is expected"), "{report}");
+    assert_eq!(report.findings[0].file, older.display().to_string());
 }
 
 /// Who rewrites the end and waits for the next anchor has two of them against himself.

@@ -348,11 +348,22 @@ fn null_is_safe_everywhere() {
         #[cfg(feature = "auditor")]
         {
             use super::verify::keystead_log_verify;
-            assert_eq!(keystead_log_verify(null(), 1, null(), 0, null(), 0, &raw mut bytes, null_mut()), argument);
-            assert_eq!(keystead_log_verify(null(), 0, null(), 0, null(), 0, &raw mut bytes, null_mut()), argument);
+            assert_eq!(
+                keystead_log_verify(null(), 1, null(), 0, null(), null(), 0, &raw mut bytes, null_mut()),
+                argument
+            );
+            assert_eq!(
+                keystead_log_verify(null(), 0, null(), 0, null(), null(), 0, &raw mut bytes, null_mut()),
+                argument
+            );
             let none = [null()];
             assert_eq!(
-                keystead_log_verify(none.as_ptr(), 1, null(), 0, null(), 0, &raw mut bytes, null_mut()),
+                keystead_log_verify(none.as_ptr(), 1, null(), 0, null(), null(), 0, &raw mut bytes, null_mut()),
+                argument
+            );
+            let (files, of) = ([c"/".as_ptr()], c"trail".as_ptr());
+            assert_eq!(
+                keystead_log_verify(files.as_ptr(), 1, null(), 0, null(), of, 0, &raw mut bytes, null_mut()),
                 argument
             );
         }

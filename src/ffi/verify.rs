@@ -3,13 +3,13 @@
 use std::ffi::c_char;
 use std::path::Path;
 
-use super::arguments::{missing, path};
+use super::arguments::{missing, path, text};
 use super::bytes::{Terminated, keystead_bytes};
 use super::entry::{finish_handle, on_nothing};
 use super::error::keystead_error;
 use super::status::keystead_status;
 use crate::error::{Code, Error, Result};
-use crate::log::{Anchor, AuditorPrivateKey, Options, verify_with};
+use crate::log::{Anchor, AuditorPrivateKey, Of, Options, verify_with};
 
 /// More files than a directory of logs holds: a count that is larger is a negative one.
 const MAX_FILES: usize = 1 << 20;
@@ -19,14 +19,15 @@ const MAX_FILES: usize = 1 << 20;
 ///
 /// auditor_keys[0..auditor_key_count] are the paths of the auditor's private keys, with which the seals are verified; they
 /// may be none. anchors is NULL, or the path of a file with lines that `keystead log anchor` printed, which prove the end.
-/// With collected other than 0 the files are what a collector kept, with chains of many processes side by side, the
-/// oldest file first.
+/// of is "log" or "audit", what the files are to be of, so that one is not taken for the other, or NULL for either. With
+/// collected other than 0 the files are what a collector kept, with chains of many processes side by side, the oldest file
+/// first.
 ///
 /// On success *out_report is one JSON object, to be freed with keystead_bytes_free(), else NULL. It says "intact" (true or
 /// false), and what `keystead log verify --json` says. That something was altered is no failure of this call.
 ///
-/// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL, no files, or a file that holds no key or no anchor; SYSTEM if a file
-/// cannot be read; INTERNAL.
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT for a NULL, no files, another word for of, or a file that holds no key or no anchor;
+/// SYSTEM if a file cannot be read; INTERNAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_log_verify(
     files: *const *const c_char,
@@ -34,6 +35,7 @@ pub unsafe extern "C" fn keystead_log_verify(
     auditor_keys: *const *const c_char,
     auditor_key_count: usize,
     anchors: *const c_char,
+    of: *const c_char,
     collected: i32,
     out_report: *mut *mut keystead_bytes,
     err: *mut *mut keystead_error,
@@ -52,11 +54,17 @@ pub unsafe extern "C" fn keystead_log_verify(
                     true => Vec::new(),
                     false => Anchor::read_file(path("anchors", anchors)?)?,
                 };
-                let options = Options { anchors: &anchors, auditor_keys: &keys, is_collected: collected != 0 };
+                let of = if of.is_null() { None } else { Some(expected(text("of", of)?)?) };
+                let options = Options { anchors: &anchors, auditor_keys: &keys, is_collected: collected != 0, of };
                 Terminated::json(&verify_with(&files, &options)?.judged())
             })
         })
     }
+}
+
+fn expected(word: &str) -> Result<Of> {
+    let unknown = || Error::new(Code::InvalidArgument, format!("of cannot be {word:?}; say \"log\" or \"audit\""));
+    Of::from_word(word).ok_or_else(unknown)
 }
 
 /// # Safety

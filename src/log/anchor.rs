@@ -8,14 +8,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::layout::{self, Hash, MAX_SERIAL, decimal, stream};
+use super::layout::{Hash, MAX_SERIAL, Of, decimal, stream};
 use super::recover;
 use super::source;
 use crate::error::{Code, Error, Result};
 
 const MARK: &str = "keystead-anchor-1 ";
-/// How a line names the kind of its chain.
-const KINDS: [(&str, &str); 2] = [("log", layout::LOG), ("audit", layout::TRAIL)];
 
 /// The last record of a chain at some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -25,8 +23,8 @@ pub struct Anchor {
     pub(super) serial: u64,
     #[serde(serialize_with = "as_text")]
     pub(super) hash: Hash,
-    /// `log` or `audit trail`, where the line says so.
-    pub(super) of: Option<&'static str>,
+    /// Where the line says so.
+    pub(super) of: Option<Of>,
 }
 
 impl Anchor {
@@ -52,7 +50,7 @@ impl Anchor {
             );
             Error::new(Code::InvalidArgument, message).in_file(path)
         })?;
-        Ok(Anchor { stream: last.stream, serial: last.serial, hash: last.head, of: Some(layout::kind_of(layout)) })
+        Ok(Anchor { stream: last.stream, serial: last.serial, hash: last.head, of: Some(layout.of()) })
     }
 
     /// All that stand in a file, as [`Anchor::read_all`] finds them.
@@ -85,8 +83,7 @@ impl Anchor {
         let stream = stream(word("stream=")?)?;
         let serial = decimal(word("serial=")?).filter(|serial| *serial <= MAX_SERIAL)?;
         let hash = Hash::parse(word("sha256=")?)?;
-        let named = word("of=");
-        let of = KINDS.into_iter().find(|(name, _)| named == Some(name.as_bytes())).map(|(_, of)| of);
+        let of = word("of=").and_then(|word| Of::from_word(std::str::from_utf8(word).ok()?));
         Some(Anchor { stream, serial, hash, of })
     }
 }
@@ -95,8 +92,7 @@ impl Anchor {
 impl fmt::Display for Anchor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{MARK}stream={:016x} serial={} sha256={}", self.stream, self.serial, self.hash)?;
-        let named = KINDS.into_iter().find(|(_, of)| self.of == Some(of));
-        named.map_or(Ok(()), |(name, _)| write!(f, " of={name}"))
+        self.of.map_or(Ok(()), |of| write!(f, " of={}", of.word()))
     }
 }
 
@@ -114,7 +110,7 @@ mod tests {
 
     #[test]
     fn anchors_are_found_behind_what_relays_write_and_a_damaged_one_is_refused() {
-        let anchor = Anchor { stream: 255, serial: 12, hash: Hash::of(b"a"), of: Some(layout::TRAIL) };
+        let anchor = Anchor { stream: 255, serial: 12, hash: Hash::of(b"a"), of: Some(Of::Audit) };
         let text = format!("# kept by the auditor\n{anchor}\n<14>Nov 24 20:15:00 host anchors: {anchor} seen\n");
         assert_eq!(Anchor::read_all(&text), Some(vec![anchor, anchor]));
         assert_eq!(Anchor::read_all(&text.replace(" of=audit", "")), Some(vec![Anchor { of: None, ..anchor }; 2]));

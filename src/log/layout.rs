@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use ring::digest;
+use serde::Serialize;
 
 use super::time::push_ascii;
 
@@ -25,13 +26,49 @@ pub(crate) enum Layout {
     Csv,
 }
 
-/// What a chain in the layout is called.
-pub(super) const fn kind_of(layout: Layout) -> &'static str {
-    if matches!(layout, Layout::Csv) { TRAIL } else { LOG }
+/// What a chain is a record of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Of {
+    #[serde(rename = "log")]
+    Log,
+    #[serde(rename = "audit trail")]
+    Audit,
 }
 
-pub(super) const LOG: &str = "log";
-pub(super) const TRAIL: &str = "audit trail";
+impl Of {
+    pub const ALL: [Of; 2] = [Of::Log, Of::Audit];
+
+    /// As anchors and options name it: `log` or `audit`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Of::Log => "log",
+            Of::Audit => "audit",
+        }
+    }
+
+    /// What the word names.
+    pub fn from_word(word: &str) -> Option<Of> {
+        Of::ALL.into_iter().find(|of| of.word() == word)
+    }
+
+    /// With its article, for people.
+    pub(super) const fn a(self) -> &'static str {
+        match self {
+            Of::Log => "a log",
+            Of::Audit => "an audit trail",
+        }
+    }
+}
+
+/// As it is called.
+impl std::fmt::Display for Of {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Of::Log => "log",
+            Of::Audit => "audit trail",
+        })
+    }
+}
 
 /// The header row of the audit trail.
 pub(crate) const CSV_HEADER: &str = "operation,key_server,ip_address,port,key_name,date,time,user,result,key_version,\
@@ -40,6 +77,11 @@ pub(crate) const CSV_HEADER: &str = "operation,key_server,ip_address,port,key_na
 impl Layout {
     /// Those that a log may have; one file may hold several, since its format may be changed.
     pub const OF_LOGS: [Layout; 3] = [Layout::KeyValue, Layout::Cef, Layout::Leef];
+
+    /// What a chain in it is of.
+    pub const fn of(self) -> Of {
+        if matches!(self, Layout::Csv) { Of::Audit } else { Of::Log }
+    }
 
     /// What stands between the hashed part and the hash.
     pub const fn label(self) -> &'static str {

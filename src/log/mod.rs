@@ -55,9 +55,10 @@ use chain::{ChainedFile, Keeping};
 use collector::Collector;
 use host::Host;
 pub use host::{OnRecord, Told};
+pub use layout::Of;
 pub use queue::Health;
 use queue::{Flush, Queue, Ticket};
-pub use report::{Finding, Kind, Report, Stream, counted};
+pub use report::{Finding, Kind, Report, Stream};
 #[cfg(feature = "auditor")]
 pub use seal_open::AuditorPrivateKey;
 pub use source::read_lines;

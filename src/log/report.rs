@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::layout::Of;
+
 /// As many findings are listed; the others are counted.
 const MAX_LISTED: usize = 10_000;
 
@@ -31,8 +33,7 @@ pub struct Report {
 pub struct Stream {
     /// 16 hexadecimal digits.
     pub stream: String,
-    /// `log` or `audit trail`.
-    pub of: &'static str,
+    pub of: Of,
     pub records: u64,
     pub first_serial: u64,
     pub last_serial: u64,
@@ -108,27 +109,21 @@ impl Report {
     }
 }
 
-/// `1 record`, `2 records`.
-pub fn counted(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }
         if self.unlisted > 0 {
-            writeln!(f, "… and {} more", counted(self.unlisted, "finding"))?;
+            writeln!(f, "… and {} more findings", self.unlisted)?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }
         let faults = self.findings.len() as u64 + self.unlisted;
-        let records = counted(self.records, "record");
         match faults {
-            0 => writeln!(f, "intact: {records}")?,
-            _ => writeln!(f, "NOT intact: {}, {records}", counted(faults, "finding"))?,
+            0 => writeln!(f, "intact: {} records", self.records)?,
+            _ => writeln!(f, "NOT intact: {faults} findings, {} records", self.records)?,
         }
         for stream in &self.streams {
             writeln!(f, "{stream}")?;
@@ -140,7 +135,7 @@ impl fmt::Display for Report {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stream { of, stream, first_serial, last_serial, records, last_hash, .. } = self;
-        write!(f, "{of} {stream}: serials {first_serial} to {last_serial}, {}", counted(*records, "record"))?;
+        write!(f, "{of} {stream}: serials {first_serial} to {last_serial}, {records} records")?;
         if !self.has_beginning {
             write!(f, " (what came before {first_serial} is not in these files)")?;
         }
@@ -158,8 +153,7 @@ impl fmt::Display for Stream {
             _ => {}
         }
         if let (Some(records @ 1..), Some(seconds)) = (self.unsealed_records, self.unsealed_seconds) {
-            let are = if records == 1 { "is" } else { "are" };
-            write!(f, "; {} over {seconds} s {are} not sealed", counted(records, "record"))?;
+            write!(f, "; {records} records over {seconds} s are not sealed")?;
         }
         match self.anchored_to {
             Some(to) if to == *last_serial => write!(f, "\n  complete: an anchor proves the last record, {to}"),

@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use super::anchor::Anchor;
-use super::layout::{self, Hash, Layout, Line, TRAIL, kind_of};
+use super::layout::{self, Hash, Layout, Line, Of};
 use super::report::{Findings, Kind, Place, Report, Stream};
 use super::seal::Opened;
 use super::seal_check::{Event, Seals};
@@ -35,6 +35,8 @@ pub struct Options<'a> {
     /// The files are what a collector kept: chains of many processes side by side. They are read in the order in which they
     /// are given, and a chain that begins among others is none that somebody put there.
     pub is_collected: bool,
+    /// What the files are to be of, so that one is not taken for the other. Without it either is intact in the other's place.
+    pub of: Option<Of>,
     /// Seals are verified if there is one.
     #[cfg(feature = "auditor")]
     pub auditor_keys: &'a [AuditorPrivateKey],
@@ -106,7 +108,7 @@ struct Chain {
 /// An anchor, and what stands in its place.
 struct Anchored {
     hash: Hash,
-    of: Option<&'static str>,
+    of: Option<Of>,
     is_seen: bool,
     other: Option<Place>,
 }
@@ -140,6 +142,7 @@ impl<'a> Verifier<'a> {
     fn read(&mut self, source: &Source<'_>) -> io::Result<()> {
         let mut place = Place { file: self.report.files.len(), line: 0 };
         self.report.files.push(source.path.display().to_string());
+        self.expect(source, place);
         let mut lines = Lines::open(source.path)?;
         let mut line = Vec::new();
         loop {
@@ -162,6 +165,16 @@ impl<'a> Verifier<'a> {
         }
         self.end_file(place);
         Ok(())
+    }
+
+    /// A file with records has to be of what is expected.
+    fn expect(&mut self, source: &Source<'_>, place: Place) {
+        let of = source.layout.of();
+        let expected = self.options.of.filter(|expected| *expected != of && source.first.is_some());
+        if let Some(expected) = expected {
+            let why = format!("the file is {}, and {} is expected", of.a(), expected.a());
+            self.findings.add(Kind::Inserted, Place { line: 1, ..place }, None, &why);
+        }
     }
 
     fn line(&mut self, line: &[u8], place: Place, layout: Layout) {
@@ -306,7 +319,7 @@ impl<'a> Verifier<'a> {
             let anchored_to = proven.map(|((_, serial), _)| *serial).next_back();
             self.report.streams.push(Stream {
                 stream: format!("{stream:016x}"),
-                of: kind_of(chain.of),
+                of: chain.of.of(),
                 records: *records,
                 first_serial: first.serial,
                 last_serial: last.serial,
@@ -328,13 +341,14 @@ impl<'a> Verifier<'a> {
     /// What an anchor names has to stand in its chain.
     fn judge_anchors(&mut self) {
         // Of the other kind: one text may hold the anchors of a log and of an audit trail.
-        let mut others: BTreeMap<Option<&str>, u64> = BTreeMap::new();
+        let mut others: BTreeMap<Of, u64> = BTreeMap::new();
+        let is_of_these = |of: &Of| self.chains.values().any(|chain| chain.of.of() == *of);
         let all = self.anchors.iter().flat_map(|(of, anchored)| anchored.iter().map(move |one| (of, one)));
         for ((stream, serial), anchored) in all.filter(|(_, anchored)| !anchored.is_seen) {
             let Some(chain) = self.chains.get(stream) else {
-                let is_of_these = |chain: &Chain| anchored.of.is_none_or(|of| of == kind_of(chain.of));
-                if !self.chains.is_empty() && !self.chains.values().any(is_of_these) {
-                    *others.entry(anchored.of).or_default() += 1;
+                let other = anchored.of.filter(|of| !self.chains.is_empty() && !is_of_these(of));
+                if let Some(of) = other {
+                    *others.entry(of).or_default() += 1;
                     continue;
                 }
                 let why = format!(
@@ -360,10 +374,8 @@ impl<'a> Verifier<'a> {
             }
         }
         for (of, count) in others {
-            let (of, s) = (of.unwrap_or_default(), if count == 1 { "" } else { "s" });
-            let article = if of == TRAIL { "an" } else { "a" };
-            let note =
-                format!("{count} anchor{s} of {article} {of} prove nothing here; verify its files with them, too");
+            let s = if count == 1 { "" } else { "s" };
+            let note = format!("{count} anchor{s} of {} prove nothing here; verify its files with them, too", of.a());
             self.report.notes.push(note);
         }
     }

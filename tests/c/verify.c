@@ -15,7 +15,7 @@ static size_t text_len;
 static const char *verify(const char *path, const char *with_anchors)
 {
     keystead_bytes *report = NULL;
-    EXPECT(KEYSTEAD_OK, keystead_log_verify(&path, 1, NULL, 0, with_anchors, 0, &report, &error));
+    EXPECT(KEYSTEAD_OK, keystead_log_verify(&path, 1, NULL, 0, with_anchors, NULL, 0, &report, &error));
     CHECK(keystead_bytes_len(report) < sizeof told);
     strcpy(told, (const char *)keystead_bytes_data(report));
     keystead_bytes_free(report);
@@ -83,19 +83,33 @@ static void what_was_cut_is_found_with_an_anchor(void)
     CHECK(strstr(verify(copy, anchors), "\"kind\":\"cut\"") != NULL);
 }
 
+static void what_is_of_another_kind_is_told(void)
+{
+    const char *path = copy;
+    keystead_bytes *report;
+    save(copy, text, text_len);
+    EXPECT(KEYSTEAD_OK, keystead_log_verify(&path, 1, NULL, 0, NULL, "log", 0, &report, &error));
+    CHECK(strstr((const char *)keystead_bytes_data(report), "\"intact\":true") != NULL);
+    keystead_bytes_free(report);
+    EXPECT(KEYSTEAD_OK, keystead_log_verify(&path, 1, NULL, 0, NULL, "audit", 0, &report, &error));
+    CHECK(strstr((const char *)keystead_bytes_data(report), "\"kind\":\"inserted\"") != NULL);
+    keystead_bytes_free(report);
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(&path, 1, NULL, 0, NULL, "trail", 0, &report, &error));
+}
+
 static void mistakes_are_errors(void)
 {
     const char *files[] = {copy, NULL};
     keystead_bytes *report = (keystead_bytes *)1;
-    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(NULL, 1, NULL, 0, NULL, 0, &report, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(NULL, 1, NULL, 0, NULL, NULL, 0, &report, &error));
     CHECK(report == NULL);
-    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, 0, NULL, 0, NULL, 0, &report, &error));
-    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, 2, NULL, 0, NULL, 0, &report, &error));
-    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, (size_t)-1, NULL, 0, NULL, 0, &report, &error));
-    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, 1, files, 1, NULL, 0, &report, &error));
-    EXPECT(KEYSTEAD_E_SYSTEM, keystead_log_verify(files, 1, NULL, 0, "/none", 0, &report, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, 0, NULL, 0, NULL, NULL, 0, &report, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, 2, NULL, 0, NULL, NULL, 0, &report, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, (size_t)-1, NULL, 0, NULL, NULL, 0, &report, &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_log_verify(files, 1, files, 1, NULL, NULL, 0, &report, &error));
+    EXPECT(KEYSTEAD_E_SYSTEM, keystead_log_verify(files, 1, NULL, 0, "/none", NULL, 0, &report, &error));
     unlink(copy);
-    EXPECT(KEYSTEAD_E_SYSTEM, keystead_log_verify(files, 1, NULL, 0, NULL, 0, &report, &error));
+    EXPECT(KEYSTEAD_E_SYSTEM, keystead_log_verify(files, 1, NULL, 0, NULL, NULL, 0, &report, &error));
     CHECK(report == NULL);
 }
 
@@ -108,6 +122,7 @@ int main(void)
     a_log_is_intact_as_it_was_written();
     what_was_altered_is_named();
     what_was_cut_is_found_with_an_anchor();
+    what_is_of_another_kind_is_told();
     mistakes_are_errors();
     unlink(anchors);
     rmdir(folder);

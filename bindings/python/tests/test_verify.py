@@ -93,6 +93,15 @@ class ALog(unittest.TestCase):
         self.assertEqual(self.kinds(self.log), set())
         self.assertEqual(self.kinds(self.log, anchors=anchors), {"cut"})
 
+    def test_whose_place_the_audit_trail_took_is_found(self) -> None:
+        trail = (key_servers().folder / "audit.csv").read_bytes()
+        self.log.write_bytes(trail)
+        self.assertEqual(self.kinds(self.log), set())
+        self.assertEqual(self.kinds(self.log, of="log"), {"inserted"})
+        self.assertEqual(self.kinds(self.log, of="audit"), set())
+        with self.assertRaisesRegex(keystead.ArgumentError, "audit"):
+            keystead.verify_log(self.log, of="trail")  # type: ignore[arg-type]
+
     def test_whose_seals_were_taken_away_is_found_with_the_auditors_key(self) -> None:
         self.log.write_bytes(b"".join(line for line in self.lines if b" event=log." not in line))
         self.assertEqual(self.kinds(self.log), set())

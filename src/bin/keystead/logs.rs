@@ -2,18 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use keystead::log::{Anchor, AuditorPrivateKey, Options, Report, verify_with};
+use keystead::log::{Anchor, AuditorPrivateKey, Of, Options, Report, verify_with};
 use keystead::{Code, Error, Result};
 use serde_json::json;
 
-use crate::progress::Progress;
 use crate::show;
 
 #[derive(Subcommand)]
@@ -41,6 +40,9 @@ pub struct Verify {
     files: Vec<PathBuf>,
     #[command(flatten)]
     proofs: Proofs,
+    /// What the files are to be of, so that an audit trail is not taken for a log, or the reverse
+    #[arg(long, value_parser = Of::ALL.map(Of::word))]
+    of: Option<String>,
     /// The files are what a collector kept, with chains of many processes side by side; give the oldest first
     #[arg(long)]
     collected: bool,
@@ -58,15 +60,10 @@ pub struct Proofs {
 }
 
 impl Proofs {
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.auditor_key.iter().chain(&self.anchor).map(PathBuf::as_path)
-    }
-
-    pub fn verify(&self, files: &[&Path], is_collected: bool) -> Result<Report> {
+    pub fn verify(&self, files: &[&Path], of: Option<Of>, is_collected: bool) -> Result<Report> {
         let keys = self.auditor_key.iter().map(|path| AuditorPrivateKey::read(path)).collect::<Result<Vec<_>>>()?;
         let anchors = self.anchor.iter().map(|path| Anchor::read_file(path)).collect::<Result<Vec<_>>>()?.concat();
-        let _progress = Progress::waiting("verifying");
-        verify_with(files, &Options { anchors: &anchors, auditor_keys: &keys, is_collected })
+        verify_with(files, &Options { anchors: &anchors, auditor_keys: &keys, is_collected, of })
     }
 }
 
@@ -85,20 +82,22 @@ pub fn run(command: &Command, as_json: bool) -> Result<ExitCode> {
 /// Exit status 1 if anything is wrong.
 fn verify(command: &Verify, as_json: bool) -> Result<ExitCode> {
     let paths: Vec<&Path> = command.files.iter().map(PathBuf::as_path).collect();
-    show::verify(&command.proofs.verify(&paths, command.collected)?, as_json)
+    let of = command.of.as_deref().and_then(Of::from_word);
+    show::verify(&command.proofs.verify(&paths, of, command.collected)?, as_json)
 }
 
 fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {
     let key = AuditorPrivateKey::generate()?;
-    if private == public {
-        let text = format!("the private and the public key are two files, and both were to be {}", private.display());
-        return Err(Error::new(Code::InvalidArgument, text));
-    }
-    write_new(private, 0o600, key.to_pem()?.as_bytes())?;
-    if let Err(error) = write_new(public, 0o644, key.to_public_pem()?.as_bytes()) {
+    let (private_pem, public_pem) = (key.to_pem()?, key.to_public_pem()?);
+    let mut private_file = create(private, 0o600)?;
+    let written = create(public, 0o644).and_then(|mut public_file| {
+        write(&mut private_file, private, private_pem.as_bytes())?;
+        write(&mut public_file, public, public_pem.as_bytes())
+    });
+    if written.is_err() {
         let _ = fs::remove_file(private);
-        return Err(error);
     }
+    written?;
     let id = format!("{:016x}", u64::from_be_bytes(key.public().id()));
     let (private, public) = (private.display().to_string(), public.display().to_string());
     if as_json {
@@ -110,15 +109,16 @@ fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {
     ))
 }
 
-/// Writes all of a file or leaves none. What is there is never replaced: an old key verifies old logs.
-fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| {
+/// What is there is never replaced: an old key verifies old logs.
+fn create(path: &Path, mode: u32) -> Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| {
         let message =
             format!("{} could not be made: {error}; name a new file, since keys are never replaced", path.display());
         Error::new(Code::System, message)
-    })?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = fs::remove_file(path);
-        Error::new(Code::System, format!("{} could not be written: {error}", path.display()))
     })
+}
+
+fn write(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    written.map_err(|error| Error::new(Code::System, format!("{} could not be written: {error}", path.display())))
 }

@@ -815,6 +815,7 @@ class Library:
             POINTER(c_char_p),  # const char *const *auditor_keys
             c_size_t,  # size_t auditor_key_count
             c_char_p,  # const char *anchors
+            c_char_p,  # const char *of
             c_int32,  # int32_t collected
             POINTER(c_void_p),  # keystead_bytes **out_report
             POINTER(c_void_p),  # keystead_error **err

@@ -7,10 +7,10 @@ import os
 from collections.abc import Sequence
 from ctypes import byref, c_char_p, c_void_p
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from ._errors import argument_error
-from ._library import check, library, path_argument, take_text
+from ._library import check, library, path_argument, take_text, text_argument
 
 _T = TypeVar("_T")
 
@@ -78,6 +78,7 @@ def verify_log(
     *files: str | os.PathLike[str],
     auditor_keys: Sequence[str | os.PathLike[str]] = (),
     anchors: str | os.PathLike[str] | None = None,
+    of: Literal["log", "audit"] | None = None,
     collected: bool = False,
 ) -> LogReport:
     """Verifies files as one log or one audit trail: rotated ones in any order, also compressed ones (gzip).
@@ -87,9 +88,9 @@ def verify_log(
             print(report.findings)
 
     `auditor_keys` are files with the auditor's private keys, with which the seals are verified; `anchors` is a file
-    with lines that `keystead log anchor` printed, which prove the end; `collected` says that the files are what a
-    collector kept, with chains of many processes side by side, the oldest first. `docs/AUDITORS.md` tells what is
-    proven by which.
+    with lines that `keystead log anchor` printed, which prove the end; `of` says what the files are to be of, so that
+    an audit trail is not taken for a log or the reverse; `collected` says that the files are what a collector kept,
+    with chains of many processes side by side, the oldest first. `docs/AUDITORS.md` tells what is proven by which.
 
     That something was altered is told by the report. An error is raised where a file cannot be read.
     """
@@ -97,8 +98,11 @@ def verify_log(
         raise argument_error("there are no files to verify; name at least one")
     paths, keys = _paths(files, "the log"), _paths(auditor_keys, "the auditor's key")
     kept = None if anchors is None else path_argument(anchors, "the anchors")
+    expected = None if of is None else text_argument(of, "of")
     text, error = c_void_p(), c_void_p()
-    status = library().log_verify(paths, len(paths), keys, len(keys), kept, int(collected), byref(text), byref(error))
+    status = library().log_verify(
+        paths, len(paths), keys, len(keys), kept, expected, int(collected), byref(text), byref(error)
+    )
     check(status, error)
     report = json.loads(take_text(text))
     report["streams"] = [_read(LogChain, chain) for chain in report["streams"]]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use keystead::client::{KeySurvey, WithheldObject};
+use keystead::log::Of;
 use keystead::{Client, Result};
 use serde::Serialize;
 
@@ -39,11 +40,6 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn output(&self) -> Option<(&Path, Vec<&Path>)> {
-        let needed = self.files.iter().map(PathBuf::as_path).chain(self.proofs.files());
-        Some((self.output.as_deref()?, needed.collect()))
-    }
-
     pub fn asks(&self) -> bool {
         self.ask
     }
@@ -139,7 +135,7 @@ pub fn run(arguments: &Arguments, client: Option<&Client>, json: bool) -> Result
     let mut summary = Summary::default();
     let paths: Vec<&Path> = arguments.files.iter().map(PathBuf::as_path).collect();
     summary.unreadable = rows::read(&paths, &mut |row| summary.add(row))?;
-    let verification = arguments.proofs.verify(&paths, false)?;
+    let verification = arguments.proofs.verify(&paths, Some(Of::Audit), false)?;
     let report = Report { made, rotate_after, verification, summary, key_servers };
     let text = match json {
         true => serde_json::to_string(&report).map_err(show::failed)? + "\n",
