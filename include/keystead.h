@@ -693,8 +693,8 @@ keystead_status keystead_client_register(const keystead_client *client,
                                          keystead_key **out_key,
                                          keystead_error **err);
 
-// Makes a pre-active version usable. key_id is its name and version: "customer-42/3". Blocks on the network until
-// the deadline of the configuration.
+// Makes a pre-active version usable. key_id is its name and version: "customer-42/3". If it is the newest, it is used
+// as after keystead_client_rotate_key(). Blocks on the network until the deadline of the configuration.
 //
 // Returns what keystead_client_key() returns; KEY_STATE if the version is neither pre-active nor active.
 keystead_status keystead_client_activate_key(const keystead_client *client,

@@ -145,7 +145,8 @@ impl Client {
         self.logged()?.keys.rotate(name)
     }
 
-    /// Makes a Pre-Active version usable. Blocks. Errors: as [`Client::key`], `KeyState` for any other state but Active.
+    /// Makes a Pre-Active version usable. Blocks. If it is the newest, it is used as after [`Client::rotate_key`]. Errors: as
+    /// [`Client::key`], `KeyState` for any other state but Active.
     pub fn activate_key(&self, id: &KeyId) -> Result<()> {
         self.logged()?.keys.activate_version(id)
     }

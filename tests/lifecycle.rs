@@ -43,6 +43,12 @@ fn encrypt(key: &Key, plaintext: &[u8]) -> keystead::Result<Vec<u8>> {
     Ok(out)
 }
 
+/// Two values at once.
+fn encrypt_many(key: &Key) -> keystead::Result<usize> {
+    let values = [&b"a"[..], b"b"].map(|value| (value, &b""[..]));
+    key.encrypt_many(values.iter().copied(), &mut [0; 1024], &mut [0; 3])
+}
+
 fn decrypt(client: &Client, message: &[u8]) -> keystead::Result<Vec<u8>> {
     let mut out = vec![0; message.len()];
     let size = client.decrypt(message, b"", "*", &mut out)?;
@@ -147,8 +153,7 @@ fn a_handle_of_one_version_stays_with_it_and_encrypts_while_that_is_the_newest()
     assert!(refusal.message().contains("orders/1 is not the newest version"), "{refusal}");
     eventually("the refusal in the other process", || encrypt(&pinned[1], b"new").is_err());
     assert!(pinned[0].encrypt_stream(b"").is_err());
-    let column = [&b"a"[..], b"b"].map(|value| (value, &b""[..]));
-    assert!(pinned[0].encrypt_many(column.iter().copied(), &mut [0; 1024], &mut [0; 3]).is_err());
+    assert!(encrypt_many(&pinned[0]).is_err());
 
     let new = encrypt(&here.key("orders/2").unwrap(), b"new").unwrap();
     for key in pinned.iter().chain([&here.key("orders/1").unwrap()]) {
@@ -203,6 +208,60 @@ fn a_version_that_is_not_there_is_not_found_and_what_is_no_version_is_refused() 
     for refusal in [client.create_key("orders/2").err(), client.rotate_key("orders/1").err()] {
         assert_eq!(refusal.unwrap().code(), Code::InvalidArgument, "versions are given by the key server");
     }
+}
+
+#[test]
+fn a_pre_active_version_encrypts_nothing_until_it_is_activated() {
+    let mut servers = KeyServers::start(2);
+    servers.make_pre_active("orders/1");
+    let (here, elsewhere) = (watchful(&servers), watchful(&servers));
+    let state = || here.show_key("orders").unwrap()[0].state.clone();
+    assert_eq!(state(), "pre-active");
+    for client in [&here, &elsewhere] {
+        let refusal = client.key("orders").err().unwrap();
+        assert_eq!(refusal.code(), Code::KeyState, "{refusal}");
+        assert!(refusal.message().contains("orders/1 is pre-active; activate"), "{refusal}");
+    }
+    let pinned = elsewhere.key("orders/1").unwrap();
+    let refusal = encrypt(&pinned, b"value").unwrap_err();
+    assert_eq!(refusal.code(), Code::KeyState, "{refusal}");
+    assert!(
+        refusal.message().contains("orders/1 is pre-active") && refusal.message().contains("activate it"),
+        "{refusal}"
+    );
+    assert_eq!(encrypt_many(&pinned).unwrap_err().code(), Code::KeyState);
+    assert_eq!(pinned.encrypt_stream(b"").err().unwrap().code(), Code::KeyState);
+    assert_eq!(state(), "pre-active", "nobody asked for its activation");
+
+    here.activate_key(&id("orders/1")).unwrap();
+    assert_eq!(state(), "active");
+    let message = encrypt(&here.key("orders").unwrap(), b"value").unwrap();
+    assert_eq!(message::key_id(&message).unwrap(), id("orders/1"));
+    eventually("the handle that was there before encrypts", || encrypt(&pinned, b"value").is_ok());
+    assert_eq!(decrypt(&elsewhere, &message).unwrap(), b"value");
+
+    here.revoke_key(&id("orders/1"), Revocation::CessationOfOperation).unwrap();
+    let refusal = here.activate_key(&id("orders/1")).unwrap_err();
+    assert_eq!(refusal.code(), Code::KeyState, "what has ended begins no second time");
+    assert!(refusal.message().contains("orders/1 is deactivated and cannot become active"), "{refusal}");
+    assert_eq!(here.activate_key(&id("nobody/1")).unwrap_err().code(), Code::KeyNotFound);
+}
+
+#[test]
+fn handles_follow_at_once_where_a_version_is_activated() {
+    let mut servers = KeyServers::start(1);
+    // Nobody asks the server again within ten minutes.
+    let client = configured(&servers, "sleepy.conf", "");
+    let (key, _) = client.create_key("orders").unwrap();
+    let old = client.key("orders/1").unwrap();
+    servers.make_pre_active("orders/2");
+    let waiting = client.key("orders/2").unwrap();
+    assert_eq!(encrypt(&waiting, b"value").unwrap_err().code(), Code::KeyState);
+    let used = |key: &Key| message::key_id(&encrypt(key, b"value").unwrap()).unwrap();
+    assert_eq!([&key, &old].map(used), [id("orders/1"), id("orders/1")]);
+    client.activate_key(&id("orders/2")).unwrap();
+    assert_eq!([&key, &waiting].map(used), [id("orders/2"), id("orders/2")]);
+    assert_eq!(encrypt(&old, b"value").unwrap_err().code(), Code::KeyState);
 }
 
 #[test]
@@ -448,6 +507,29 @@ impl Operation for AddDate<'_> {
     fn read(&self, _: Reader<'_>) -> keystead::Result<()> {
         Ok(())
     }
+}
+
+/// The server makes it active when its time comes; no client does it.
+#[test]
+fn a_version_encrypts_from_its_activation_date_on() {
+    if !Kind::Go.is_there() {
+        return; // PyKMIP takes no dates.
+    }
+    let mut servers = KeyServers::start_kind(Kind::Go, 1);
+    let object = servers.make_pre_active("orders/1");
+    let (settings, _) = config::load(&servers.config).unwrap();
+    let soon = Deadline::after(Duration::from_secs(10));
+    let mut connection = Connector::new(&settings.servers[0]).unwrap().connect(soon).unwrap();
+    let date = config::now() + 3;
+    connection.call(&AddDate { id: &object, name: "Activation Date", date }, soon).unwrap();
+
+    let client = watchful(&servers);
+    assert_eq!(client.key("orders").err().unwrap().code(), Code::KeyState);
+    eventually("the beginning of the version", || client.key("orders").is_ok());
+    assert!(config::now() >= date);
+    let message = encrypt(&client.key("orders").unwrap(), b"value").unwrap();
+    assert_eq!(decrypt(&client, &message).unwrap(), b"value");
+    client.activate_key(&id("orders/1")).expect("it is active already");
 }
 
 #[test]

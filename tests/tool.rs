@@ -218,6 +218,24 @@ fn a_data_space_is_created_used_and_rewrapped() {
 }
 
 #[test]
+fn a_key_that_waits_is_shown_as_such_and_encrypts_once_it_is_activated() {
+    let mut servers = KeyServers::start(1);
+    servers.make_pre_active("orders/1");
+    let config = servers.config.as_path();
+    let state = || json(&succeed(config, &["key", "show", "orders", "--json"], b""))[0]["state"].clone();
+    assert_eq!(state(), "pre-active");
+    assert!(fail(Some(config), &["encrypt", "--key", "orders"], b"text").contains("orders/1 is pre-active; activate"));
+    assert_eq!(succeed(config, &["key", "activate", "orders/1"], b""), b"orders/1 is active\n");
+    assert_eq!(state(), "active");
+    let message = succeed(config, &["encrypt", "--key", "orders"], b"text");
+    assert_eq!(succeed(config, &["decrypt"], &message), b"text");
+    let done = json(&succeed(config, &["--json", "key", "activate", "orders/1"], b""));
+    assert_eq!(done, serde_json::json!({ "key": "orders/1", "done": "active" }), "it is so already");
+    succeed(config, &["key", "revoke", "orders/1", "--reason", "ended"], b"");
+    assert!(fail(Some(config), &["key", "activate", "orders/1"], b"").contains("cannot become active"));
+}
+
+#[test]
 fn a_key_lives_its_life() {
     let servers = KeyServers::start(1);
     let config = servers.config.as_path();

@@ -89,8 +89,8 @@ pub unsafe extern "C" fn keystead_client_register(
     }
 }
 
-/// Makes a pre-active version usable. key_id is its name and version: "customer-42/3". Blocks on the network until
-/// the deadline of the configuration.
+/// Makes a pre-active version usable. key_id is its name and version: "customer-42/3". If it is the newest, it is used
+/// as after keystead_client_rotate_key(). Blocks on the network until the deadline of the configuration.
 ///
 /// Returns what keystead_client_key() returns; KEY_STATE if the version is neither pre-active nor active.
 #[unsafe(no_mangle)]

@@ -32,13 +32,19 @@ impl Keys {
         }
     }
 
-    /// Makes a Pre-Active version usable. Blocks.
+    /// Makes a Pre-Active version usable. Handles follow as after a rotation. Blocks.
     pub fn activate_version(&self, id: &KeyId) -> Result<()> {
         let deadline = self.cluster.deadline();
-        match self.to_change(id, State::Active, &[State::PreActive], deadline)? {
-            Some(found) => self.carry_out(&Activate { id: &found.identifier }, &found, State::Active, deadline),
-            None => Ok(()),
+        let Some(found) = self.to_change(id, State::Active, &[State::PreActive], deadline)? else { return Ok(()) };
+        self.carry_out(&Activate { id: &found.identifier }, &found, State::Active, deadline)?;
+        // It is active, whether or not that is seen already: what fails here is made good by the next verification.
+        if let Some(key) = self.cache.named(&id.name) {
+            let _ = self.refresh(&key, deadline);
         }
+        for key in self.cache.all_pinned().into_iter().filter(|key| key.name() == id.name) {
+            let _ = self.verify_pinned(&key, deadline);
+        }
+        Ok(())
     }
 
     /// Ends a version's time: it decrypts what it encrypted, or, once it is compromised, nothing. Blocks.

@@ -122,7 +122,7 @@ impl Keys {
         self.cache.count_miss();
         self.newest_flights.once(name.to_owned(), || match self.cache.named(name) {
             Some(key) if self.is_good(&key) => Ok(key),
-            Some(key) => self.refresh(&key).map(|()| key),
+            Some(key) => self.refresh(&key, self.cluster.deadline()).map(|()| key),
             None => self.fetch_newest(name),
         })
     }

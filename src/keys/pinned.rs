@@ -24,7 +24,7 @@ impl Keys {
         // No name has a slash.
         self.newest_flights.once(id.to_string(), || match self.cache.pinned(id) {
             Some(key) if self.is_good(&key) => Ok(key),
-            Some(key) => self.verify_pinned(&key).map(|()| key),
+            Some(key) => self.verify_pinned(&key, self.cluster.deadline()).map(|()| key),
             None => self.fetch_pinned(id),
         })
     }
@@ -35,7 +35,9 @@ impl Keys {
             if !key.handle().is_verified_within(self.limits.version_ttl / 4 * 3)
                 && let Ok(id) = key.id()
             {
-                let _ = self.newest_flights.once(id.to_string(), || self.verify_pinned(&key).map(|()| key.clone()));
+                let _ = self
+                    .newest_flights
+                    .once(id.to_string(), || self.verify_pinned(&key, self.cluster.deadline()).map(|()| key.clone()));
             }
         }
     }
@@ -47,10 +49,10 @@ impl Keys {
     }
 
     /// Learns of the version's state, and whether it is the newest.
-    fn verify_pinned(&self, key: &Key) -> Result<()> {
+    pub(super) fn verify_pinned(&self, key: &Key, deadline: Deadline) -> Result<()> {
         let handle = key.handle();
         let Some(current) = handle.current() else { return Err(handle.gone()) };
-        match self.noting_outages(self.find_pinned(current.id(), self.cluster.deadline())) {
+        match self.noting_outages(self.find_pinned(current.id(), deadline)) {
             Ok((found, is_newest)) if found.identifier == current.identifier() => {
                 self.verified(&current, &found);
                 self.cache.set_newest(current.id(), is_newest);

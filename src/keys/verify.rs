@@ -30,7 +30,9 @@ impl Keys {
             if !key.handle().is_verified_within(self.limits.version_ttl / 4 * 3) {
                 let name = key.name().to_owned();
                 // Failures are recorded where they happen; the key goes on until `max_stale`.
-                let _ = self.newest_flights.once(name, || self.refresh(&key).map(|()| key.clone()));
+                let _ = self
+                    .newest_flights
+                    .once(name, || self.refresh(&key, self.cluster.deadline()).map(|()| key.clone()));
             }
         }
         self.refresh_pinned();
@@ -118,10 +120,9 @@ impl Keys {
     }
 
     /// Brings a handle up to date: its state, and a newer version where there is one.
-    pub(super) fn refresh(&self, key: &Key) -> Result<()> {
+    pub(super) fn refresh(&self, key: &Key, deadline: Deadline) -> Result<()> {
         let handle = key.handle();
         let Some(current) = handle.current() else { return Err(handle.gone()) };
-        let deadline = self.cluster.deadline();
         match self.noting_outages(self.find_newest(&current.id().name, deadline)) {
             Ok(found) if found.id == *current.id() && found.identifier == current.identifier() => {
                 self.verified(&current, &found);

@@ -224,6 +224,9 @@ impl Version {
                 "key {id} is compromised and may not decrypt; set keys.allow_compromised = true while what it encrypted \
                  is encrypted anew"
             ),
+            state @ State::PreActive => format!(
+                "key {id} is {state} on the key server and may not {use_}; activate it with `keystead key activate {id}`"
+            ),
             state => format!(
                 "key {id} is {state} on the key server and may not {use_}; rotate the key to encrypt with a new version"
             ),

@@ -13,6 +13,28 @@ static keystead_status encrypts(const keystead_key *key)
     return keystead_key_encrypt(key, TEXT, sizeof TEXT, NULL, 0, message, sizeof message, &len, NULL);
 }
 
+/* The harness has made it, and nobody has activated it. */
+static void a_key_that_waits_encrypts_once_it_is_activated(const keystead_client *client)
+{
+    keystead_key *key, *pinned;
+    EXPECT(KEYSTEAD_E_KEY_STATE, keystead_client_key(client, "c-waiting", &key, &error));
+    CHECK(key == NULL);
+    EXPECT(KEYSTEAD_OK, keystead_client_key(client, "c-waiting/1", &pinned, &error));
+    CHECK(encrypts(pinned) == KEYSTEAD_E_KEY_STATE);
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_activate_key(client, "c-waiting", &error));
+    EXPECT(KEYSTEAD_E_KEY_NOT_FOUND, keystead_client_activate_key(client, "c-waiting/2", &error));
+
+    EXPECT(KEYSTEAD_OK, keystead_client_activate_key(client, "c-waiting/1", &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_key(client, "c-waiting", &key, &error));
+    CHECK(encrypts(key) == KEYSTEAD_OK && encrypts(pinned) == KEYSTEAD_OK);
+    EXPECT(KEYSTEAD_OK, keystead_client_activate_key(client, "c-waiting/1", &error));
+    EXPECT(KEYSTEAD_OK,
+           keystead_client_revoke_key(client, "c-waiting/1", KEYSTEAD_REVOCATION_CESSATION_OF_OPERATION, &error));
+    EXPECT(KEYSTEAD_E_KEY_STATE, keystead_client_activate_key(client, "c-waiting/1", &error));
+    keystead_key_free(key);
+    keystead_key_free(pinned);
+}
+
 static void a_version_ends_in_steps(const keystead_client *client)
 {
     keystead_key *key;
@@ -22,7 +44,6 @@ static void a_version_ends_in_steps(const keystead_client *client)
     EXPECT(KEYSTEAD_OK,
            keystead_key_encrypt(key, TEXT, sizeof TEXT, NULL, 0, message, sizeof message, &message_len, &error));
 
-    EXPECT(KEYSTEAD_OK, keystead_client_activate_key(client, VERSION, &error));
     EXPECT(KEYSTEAD_E_KEY_STATE, keystead_client_destroy_key(client, VERSION, &error));
     EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_revoke_key(client, VERSION, 99, &error));
     EXPECT(KEYSTEAD_E_INVALID_ARGUMENT,
@@ -96,6 +117,7 @@ static void a_user_without_a_template_has_no_key(const keystead_client *client)
 int main(void)
 {
     keystead_client *client = open_client();
+    a_key_that_waits_encrypts_once_it_is_activated(client);
     a_version_ends_in_steps(client);
     a_key_of_one_version_encrypts_while_it_is_the_newest(client);
     what_is_purged_is_fetched_anew(client);

@@ -174,6 +174,11 @@ impl KeyServers {
         self.ask(&format!("versions {name} {versions}"));
     }
 
+    /// Has the primary make a version of a key, for example `orders/1`, that nobody has activated. Answers its identifier.
+    pub fn make_pre_active(&mut self, id: &str) -> String {
+        self.ask(&format!("pre-active {id}"))["identifier"].as_str().expect("a text").to_owned()
+    }
+
     /// How many such operations the server has processed, for example `Get`, `Create`, `GetAttributes`.
     pub fn count(&mut self, name: &str, operation: &str) -> u64 {
         self.ask(&format!("count {name} {operation}"))["count"].as_u64().expect("a number")

@@ -1,7 +1,8 @@
 """Real key servers for tests, the demo and people, on loopback, sharing what they hold.
 
     keyservers.py [--kind KIND] [--servers N] [--keep]                      serves until standard input ends
-    keyservers.py [--kind KIND] [--servers N] [--keep] run -- COMMAND ...   runs COMMAND with KEYSTEAD_CONFIG set
+    keyservers.py [--kind KIND] [--servers N] [--keep] run -- COMMAND ...   runs COMMAND with KEYSTEAD_CONFIG set;
+                                                                            with --pre-active ID such a key is there
     keyservers.py prepare                                                   starts many of the first kind, each at once
 
 There are two kinds: `pykmip` (the default, or what KEYSTEAD_KEY_SERVERS says), which needs Python with
@@ -28,6 +29,7 @@ JSON with "ok" and, where that is false, "error":
                             example client-expired, client-wrong-ca, client-other, server-wrong-name
     lag SECONDS             (go) how long a change made on one server takes to reach the others, from now on
     unique-names yes|no     (go) whether a Name that another object has is refused, as KMIP wants and not all servers do
+    pre-active ID           "identifier": makes such a version of a key, for example orders/1, not activated
     versions NAME 1.0,1.1   (go) the protocol versions that the server speaks once it is started again
     quit                    ends everything
 
@@ -60,6 +62,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from administrator import make_pre_active
 from certificates import Issuer
 from goservers import GoProcess
 from guard import Guard
@@ -182,6 +185,11 @@ class KeyServers:
             raise
         return server.pid
 
+    def make_pre_active(self, key_id: str) -> str:
+        """Has the primary make a key, as an administrator does who leaves its activation to others."""
+        primary = next(iter(self.servers.values()))
+        return make_pre_active(primary.port, self.client, self.issuer.authority.certificate, key_id)
+
     def finish(self) -> None:
         if self._go is not None:
             self._go.finish()
@@ -219,6 +227,8 @@ def answer(servers: KeyServers, words: list[str]) -> dict[str, Any]:
             servers.go().ask("unique-names", choice)
         case ["versions", name, versions]:
             servers.go().ask("versions", servers.server(name).name, versions)
+        case ["pre-active", key_id]:
+            return {"identifier": servers.make_pre_active(key_id)}
         case ["certificate", kind]:
             material = servers.issuer.material(kind)
             return {"certificate": str(material.certificate), "key": str(material.key), "ca": str(material.ca)}
@@ -297,6 +307,7 @@ def main(options: list[str] | None = None) -> int:
     parser.add_argument("--kind", choices=KINDS, default=default_kind(), help="which servers (default %(default)s)")
     parser.add_argument("--servers", type=int, default=2, metavar="N", help="how many servers (default 2)")
     parser.add_argument("--keep", action="store_true", help="leave the folder with logs and database behind")
+    parser.add_argument("--pre-active", metavar="ID", help="a key that is there, not activated, when a command is run")
     parser.add_argument("mode", nargs="?", choices=["run", "prepare"], help="see above")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     arguments = parser.parse_args(options)
@@ -312,6 +323,8 @@ def main(options: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: sys.exit(1))
     try:
         with KeyServers(arguments.servers, arguments.keep, arguments.kind) as servers:
+            if arguments.pre_active:
+                servers.make_pre_active(arguments.pre_active)
             if arguments.mode == "run":
                 return run(servers, command)
             serve(servers)

@@ -45,8 +45,26 @@ class TheLifeOfAKey(WithKeyServers):
         with self.assertRaises(keystead.KeysteadError):
             self.key.encrypt(b"Ada")
 
-    def test_an_active_version_is_activated_again_without_a_word(self) -> None:
-        self.client.activate_key(f"{self.name}/1")
+    def test_a_pre_active_version_encrypts_once_it_is_activated(self) -> None:
+        name = f"waiting-{next(_numbers)}"
+        version = f"{name}/1"
+        self.servers.make_pre_active(version)
+        pinned = self.client.key(version)
+        for refused in (lambda: self.client.key(name), lambda: pinned.encrypt(b"Ada")):
+            with self.assertRaises(keystead.KeyStateError) as caught:
+                refused()
+            self.assertEqual(caught.exception.code, keystead.Code.KEY_STATE)
+            self.assertIn(f"{version} is pre-active", str(caught.exception))
+        self.client.activate_key(version)
+        message = self.client.key(name).encrypt(b"Ada")
+        self.assertEqual(self.client.decrypt(message, expect=name), b"Ada")
+        pinned.encrypt(b"Ada")
+        self.client.activate_key(version)
+        self.client.revoke_key(version, keystead.Revocation.CESSATION_OF_OPERATION)
+        with self.assertRaises(keystead.KeyStateError):
+            self.client.activate_key(version)
+
+    def test_what_names_no_version_is_not_activated(self) -> None:
         with self.assertRaises(keystead.ArgumentError):
             self.client.activate_key(self.name)
 
