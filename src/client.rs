@@ -24,7 +24,7 @@ use crate::error::{Code, Error, Result};
 pub use crate::keys::{Creation, Decryptor, Encryptor, Key, Original, Rewrapped};
 use crate::keys::{Keys, Uses};
 pub use crate::kmip::Revocation;
-use crate::log::{Log, OnRecord, Severity, catalogue};
+use crate::log::{Level, Log, OnRecord, Record, Severity, catalogue};
 use crate::memory::slot;
 use crate::platform::ProcessStamp;
 pub use data::View;
@@ -77,23 +77,25 @@ impl Client {
     /// its time the application works on; what finds no room to wait is counted and told later.
     ///
     /// It may use this client. What it does there is recorded in turn.
-    pub fn open_with(path: &Path, on_record: Option<OnRecord>) -> Result<Client> {
+    pub fn open_with(path: &Path, mut on_record: Option<OnRecord>) -> Result<Client> {
         // Before the load: a certificate that ends in between is told twice rather than never.
         let since = config::now();
         let watch = Watch::default();
-        let (config, mut findings) = config::load_watched(path, &watch)?;
-        findings.extend(config.check_owner()?);
-        let log = Arc::new(Log::open_with(&config.log, &config.client_name, on_record)?);
-        let audit = config.audit.as_ref().map(AuditTrail::open_as).transpose()?.map(Arc::new);
-        let journal = Journal { log, audit };
-        let version_ttl = config.cache.version_ttl;
-        let parts = Arc::new(Parts::new(config, watch, since, journal)?);
-        let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
-        parts.journal.event(catalogue::CLIENT_START, Severity::Notice, &start);
-        parts.tell_loaded();
-        parts.record(&findings);
-        spawn_refresh(&parts, version_ttl)?;
-        Ok(Client { parts, process: ProcessStamp::current() })
+        let (config, mut findings) = config::load_watched(path, &watch).map_err(|refused| {
+            let log = refused.log.and_then(|(name, log)| Log::open_with(&log, &name, on_record.take()).ok());
+            log.inspect(|log| record_refusal(log, path, &refused.error));
+            refused.error
+        })?;
+        let log = Arc::new(Log::open_with(&config.log, &config.client_name, on_record.take())?);
+        let (owner, version_ttl) = (config.check_owner(), config.cache.version_ttl);
+        let opened = owner.and_then(|finding| {
+            findings.extend(finding);
+            let parts = Arc::new(Parts::new(config, watch, since, log.clone())?);
+            parts.tell_start(path, &findings);
+            spawn_refresh(&parts, version_ttl)?;
+            Ok(Client { parts, process: ProcessStamp::current() })
+        });
+        opened.inspect_err(|error| record_refusal(&log, path, error))
     }
 
     /// The handle that follows a named key's newest active version. Blocks on the network unless cached.
@@ -294,7 +296,9 @@ impl Drop for Client {
 }
 
 impl Parts {
-    fn new(config: Config, watch: Watch, since: i64, journal: Journal) -> Result<Parts> {
+    fn new(config: Config, watch: Watch, since: i64, log: Arc<Log>) -> Result<Parts> {
+        let audit = config.audit.as_ref().map(AuditTrail::open_as).transpose()?.map(Arc::new);
+        let journal = Journal { log, audit };
         let cluster = Arc::new(Cluster::new(&config, journal.clone())?);
         Ok(Parts {
             name: config.client_name.clone(),
@@ -323,10 +327,13 @@ impl Parts {
         true
     }
 
-    fn tell_loaded(&self) {
+    fn tell_start(&self, path: &Path, findings: &[Finding]) {
+        let start = [("version", env!("CARGO_PKG_VERSION").into()), ("config", path.to_string_lossy())];
+        self.journal.event(catalogue::CLIENT_START, Severity::Notice, &start);
         let servers = self.cluster.order().into_iter().map(|server| self.cluster.server(server).name());
         let servers = servers.collect::<Vec<_>>().join(", ");
         self.journal.event(catalogue::CONFIG_LOADED, Severity::Notice, &[("key_servers", servers.into())]);
+        self.record(findings);
     }
 
     fn record(&self, findings: &[Finding]) {
@@ -350,6 +357,15 @@ impl Parts {
             }
         }
     }
+}
+
+/// No client is opened, and the log says why.
+fn record_refusal(log: &Log, path: &Path, error: &Error) {
+    let fields =
+        [("config", path.to_string_lossy()), ("code", error.code().name().into()), ("message", error.message().into())];
+    let (event, severity) = (catalogue::CLIENT_REFUSED, Severity::Error);
+    log.write(&Record { event, severity, level: Level::Basic, fields: &fields });
+    log.end(LAST_WORDS);
 }
 
 /// Starts the thread that keeps cached keys verified. It ends when the client is closed, which dropping it does.

@@ -187,6 +187,9 @@ fn tenants_of_one_process_neither_share_a_certificate_nor_open_each_other_s_data
     std::fs::write(&path, strict.replace("127.0.0.1", "kms.example.com")).unwrap();
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     assert_eq!(Client::open(&path).err().unwrap().code(), Code::CertificateShared);
+    let told = std::fs::read_to_string(&log).unwrap();
+    let record = told.lines().find(|line| line.contains("event=client.refused")).expect(&told);
+    assert!(record.contains("code=CERTIFICATE_SHARED") && record.contains("tenant-one"), "{record}");
 
     let apart = Client::open(&tenant(&mut servers, "tenant-three", Some("client-other"))).unwrap();
     let error = apart.decrypt(&message, b"", "*", &mut [0; 64]).unwrap_err();

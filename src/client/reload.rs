@@ -42,6 +42,7 @@ impl Parts {
         let since = config::now();
         let (before, watch) = (loaded.watch.renewed(), Watch::default());
         let read = config::load_watched(&loaded.config.path, &watch);
+        let read = read.map_err(|refused| refused.error);
         match read.and_then(|read| self.take_up(&read.0).map(|()| read)) {
             Ok((config, findings)) => {
                 let changes = Changes::between(&loaded.config, &config);

@@ -28,21 +28,34 @@ impl<'a> Loader<'a> {
         Loader { source, findings: Vec::new(), loaded: Vec::new() }
     }
 
-    /// `now` is in seconds since 1970.
-    pub fn load(mut self, document: Document, now: i64) -> Result<(Config, Vec<Finding>)> {
+    /// Where to tell of what is wrong with the rest. `defaults` are those of `[tls]`.
+    pub fn log(&mut self, log: LogSection, defaults: &TlsSection) -> Result<Log> {
+        let tls = self.collector_tls(&log, defaults)?;
+        let auditor_key = log.auditor_key.map(|source| {
+            let place = source.span().start;
+            auditor::load(&self.item("auditor_key", place, source.into_inner().0)?)
+        });
+        Ok(Log {
+            level: log.level,
+            format: log.format,
+            target: log.target.map(|target| self.source.resolve_target(target.into_inner().0)),
+            tls,
+            rotation: rotation(log.rotate_size, log.rotate_every, log.rotate_keep),
+            durability: log.durability,
+            auditor_key: auditor_key.transpose()?,
+            on_failure: log.on_failure,
+        })
+    }
+
+    /// All but the log, which is `log`. `now` is in seconds since 1970.
+    pub fn load(mut self, document: Document, log: Log, now: i64) -> Result<(Config, Vec<Finding>)> {
         let policy = document.client.policy;
         let mut servers = Vec::with_capacity(document.server.len());
         for section in document.server {
             servers.push(self.server(section, &document.tls, policy)?);
         }
         let masks = self.masks(document.mask)?;
-        let collector = self.collector_tls(&document.log, &document.tls)?;
-        let (keys, log, audit) = (document.keys, document.log, document.audit);
-        let auditor_key = log.auditor_key.map(|source| {
-            let place = source.span().start;
-            auditor::load(&self.item("auditor_key", place, source.into_inner().0)?)
-        });
-        let auditor_key = auditor_key.transpose()?;
+        let (keys, audit, auditor_key) = (document.keys, document.audit, log.auditor_key);
         if let Some(algorithm) = &keys.algorithm {
             self.judge_algorithm(algorithm)?;
         }
@@ -60,16 +73,7 @@ impl<'a> Loader<'a> {
                 state: keys.state.map(|file| self.source.resolve(&file.0)),
                 allow_compromised: keys.allow_compromised,
             },
-            log: Log {
-                level: log.level,
-                format: log.format,
-                target: log.target.map(|target| self.source.resolve_target(target.into_inner().0)),
-                tls: collector,
-                rotation: rotation(log.rotate_size, log.rotate_every, log.rotate_keep),
-                durability: log.durability,
-                auditor_key,
-                on_failure: log.on_failure,
-            },
+            log,
             masks,
             audit: audit.file.map(|file| Audit {
                 file: self.source.resolve(&file.0),

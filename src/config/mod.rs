@@ -365,21 +365,40 @@ impl Policy {
 /// [`Code::CertificateInvalid`] name the file; all of them under every policy. [`Code::PolicyRefused`] is what
 /// [`Policy::Relaxed`] would permit.
 pub fn load(path: &Path) -> Result<(Config, Vec<Finding>)> {
-    load_watched(path, &Watch::default())
+    load_watched(path, &Watch::default()).map_err(|refused| refused.error)
+}
+
+/// A configuration that cannot be used.
+pub struct Refused {
+    pub error: Error,
+    /// Its `client.name`, and the log that it names, where so much of it could be read.
+    pub log: Option<(String, Box<Log>)>,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Refused {
+        Refused { error, log: None }
+    }
 }
 
 /// As [`load`]; `watch` learns which files were read, also where it fails.
-pub fn load_watched(path: &Path, watch: &Watch) -> Result<(Config, Vec<Finding>)> {
+pub fn load_watched(path: &Path, watch: &Watch) -> std::result::Result<(Config, Vec<Finding>), Refused> {
     let absolute = std::path::absolute(path).map_err(|error| {
         Error::new(Code::ConfigUnreadable, format!("no absolute path of {}: {error}", path.display()))
     })?;
     watch.note(&absolute);
     let bytes = files::read(path, "the configuration", Access::Private)?;
     let source = Source::new(&absolute, &bytes, watch)?;
-    let document = source.parse()?;
-    let (config, mut findings) = load::Loader::new(&source).load(document, now())?;
-    findings.extend(keeping::check_media(config.policy, watch.files().iter().map(PathBuf::as_path))?);
-    Ok((config, findings))
+    let mut document = source.parse()?;
+    let mut loader = load::Loader::new(&source);
+    // First, for what follows to be told there.
+    let log = loader.log(std::mem::take(&mut document.log), &document.tls)?;
+    let (name, known) = (document.client.name.0.clone(), Box::new(log.clone()));
+    let loaded = loader.load(document, log, now()).and_then(|(config, mut findings)| {
+        findings.extend(keeping::check_media(config.policy, watch.files().iter().map(PathBuf::as_path))?);
+        Ok((config, findings))
+    });
+    loaded.map_err(|error| Refused { error, log: Some((name, known)) })
 }
 
 /// In seconds since 1970, as certificates count them.

@@ -47,6 +47,8 @@ events! {
         "Keys were wiped from memory because the application asked for it.";
     CACHE_STALE = "cache.stale", Warning, Basic,
         "No key server answers; cached keys go on serving until `max_stale`. Bring a key server back.";
+    CLIENT_REFUSED = "client.refused", Error, Basic,
+        "A client was not opened: `code` and `message` say why. A configuration that could not be read as far as its log leaves no record, only the error.";
     CLIENT_START = "client.start", Notice, Basic,
         "A client was opened.";
     CLIENT_STOP = "client.stop", Notice, Basic,

@@ -7,5 +7,6 @@ mod files;
 mod policy;
 mod protected;
 mod references;
+mod refusals;
 mod site;
 mod text;
