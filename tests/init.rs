@@ -2,14 +2,16 @@
 
 #[path = "common/keyservers.rs"]
 mod keyservers;
+#[path = "common/terminal.rs"]
+mod terminal;
 
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use keyservers::KeyServers;
 use keystead::config::{self, Target};
+use terminal::on_a_terminal;
 
 /// A command with these arguments and without a terminal.
 fn tool(arguments: &[&str]) -> Command {
@@ -134,6 +136,24 @@ fn what_cannot_be_used_is_refused_with_its_reason_and_nothing_is_written() {
         assert!(!said.contains(".partial"), "{said}");
         site.assert_untouched();
     }
+    let file = Site::path(&site.home.join("data"));
+    std::fs::write(&file, "mine").unwrap();
+    let said = text(&relaxed(&[("--server", &server), ("--data", &file)]).stderr);
+    assert!(said.contains("not a directory") && said.contains("nothing was written"), "{said}");
+    assert!(!site.config.exists() && std::fs::read(&file).unwrap() == b"mine");
+}
+
+#[test]
+fn what_is_to_be_done_next_can_be_given_to_a_shell_as_it_stands() {
+    let mut site = Site::new(1);
+    site.config = site.home.join("it's $HOME's.conf");
+    let output = site.init(&[("--server", &site.server(0))], &["--relaxed", "--offline"]);
+    assert!(output.status.success(), "{output:?}");
+    let said = text(&output.stdout);
+    let export = said.lines().find(|line| line.contains("export ")).unwrap();
+    let script = format!("{export}\nprintf %s \"$KEYSTEAD_CONFIG\"");
+    let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(text(&shell.stdout), Site::path(&site.config), "{shell:?}");
 }
 
 #[test]
@@ -170,21 +190,8 @@ fn what_no_flag_says_is_asked_for_on_a_terminal_and_elsewhere_named() {
         key.display(),
         site.home.join("data").display()
     );
-    let (is_done, said) = on_a_terminal(&["init", "--relaxed", &Site::path(&site.config)], &answers);
+    let (is_done, said) = on_a_terminal(None, &["init", "--relaxed", &Site::path(&site.config)], &answers);
     assert!(is_done && said.contains("Another one for when it does not answer"), "{said}");
     let (config, _) = config::load(&site.config).unwrap();
     assert_eq!((config.client_name.as_str(), config.servers.len()), ("orders", 1));
-}
-
-/// Runs the tool on a terminal where somebody types. Whether it succeeded, and what was to be seen.
-fn on_a_terminal(arguments: &[&str], typed: &str) -> (bool, String) {
-    const SPAWN: &str = "import os, pty, sys\nsys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    let mut command = Command::new(keyservers::python());
-    command.env_remove("KEYSTEAD_CONFIG").args(["-c", SPAWN, env!("CARGO_BIN_EXE_keystead")]).args(arguments);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut keyboard = child.stdin.take().unwrap();
-    keyboard.write_all(typed.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    drop(keyboard);
-    (output.status.success(), text(&output.stdout))
 }

@@ -152,20 +152,22 @@ fn the_page_on_operations_makes_rsyslog_and_syslog_ng_keep_what_came_over_tls() 
     }
 }
 
-/// The page's way from the file on a host to a collector elsewhere, with two rsyslogds.
+/// The page's way from the file on a host to a collector elsewhere, with two rsyslogds. The collector is away at first: nothing is
+/// lost, and nothing kept twice.
 #[test]
 fn the_page_on_operations_forwards_a_file_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let (port, here) = (free_port().to_string(), folder.path().to_str().unwrap());
+    let (folder, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [here, there] = [&folder, &host].map(|folder| folder.path().to_str().unwrap());
+    let port = free_port().to_string();
     let collecting = snippet("### rsyslog", 0, &[("601", &port), ("/var/log", here)]);
-    let Some(_collector) = programs::collector("rsyslogd", folder.path(), &collecting) else { return };
-    let host = tempfile::tempdir().unwrap();
-    let there = host.path().to_str().unwrap();
     let forwarding =
         snippet("### rsyslog", 1, &[("601", &port), ("/var/log/keystead", there), ("loghost", "127.0.0.1")]);
     let forwarding = format!("global(workDirectory=\"{there}\")\n{forwarding}");
     let log = open(Target::File(host.path().join("keystead.log")), Format::Syslog, OnFailure::Continue);
     write_to(std::slice::from_ref(&log));
-    let _forwarder = programs::collector("rsyslogd", host.path(), &forwarding).unwrap();
+    let Some(_forwarder) = programs::collector("rsyslogd", host.path(), &forwarding) else { return };
+    let said = || fs::read_to_string(host.path().join("rsyslogd.err")).unwrap();
+    until("an attempt to connect", || said().contains("cannot connect to"));
+    let _collector = programs::collector("rsyslogd", folder.path(), &collecting);
     received(&folder.path().join("keystead-received.log"), 1);
 }

@@ -1,5 +1,6 @@
 //! Ten thousand random tamperings of logs in every format and of the audit trail, as one file and as several: all are found, for what
-//! they are and where, and without the auditor's key and an anchor those that the hashes show.
+//! they are and where, and without the auditor's key and an anchor those that the hashes show. Those that nothing shows then
+//! are tried besides, and not counted.
 //!
 //! The sequence is the same each time. `KEYSTEAD_TAMPERINGS` says how many.
 #![cfg(feature = "auditor")]
@@ -35,8 +36,8 @@ struct Subject {
     anchors: Vec<Anchor>,
 }
 
-/// What is expected of a verification: findings of one of these kinds, each of which touches one of these lines, and nothing at
-/// all of other kinds or elsewhere. Without any kind, nothing.
+/// What is expected of a verification: a finding of the first of these kinds, and perhaps of others of them, each of which touches
+/// one of these lines, and nothing at all of other kinds or elsewhere. Without any kind, nothing.
 struct Expected {
     what: String,
     kinds: Vec<Kind>,
@@ -365,6 +366,9 @@ fn judge(report: &Report, expected: &Expected) -> Result<Option<Kind>, String> {
     if report.findings.iter().any(|finding| !touches(&finding)) {
         return Err(format!("found elsewhere, too: {}", told()));
     }
+    if !report.findings.iter().any(|finding| finding.kind == expected.kinds[0]) {
+        return Err(format!("not found as {:?}: {}", expected.kinds[0], told()));
+    }
     // Of what was rewritten it is the beginning that counts.
     let begins = *expected.lines.start() as u64;
     if expected.kinds[0] == Kind::Rewritten && !(found.line..=found.last_line).contains(&begins) {
@@ -392,7 +396,11 @@ fn every_tampering_is_found_for_what_it_is_and_where() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut found: BTreeMap<String, u32> = BTreeMap::new();
     let mut faults = Vec::new();
-    for case in 0..count {
+    let mut shown = 0;
+    for case in 0.. {
+        if shown == count {
+            break;
+        }
         let subject = &subjects[case % subjects.len()];
         let mut all = subject.lines.clone();
         let round = case / subjects.len();
@@ -405,6 +413,7 @@ fn every_tampering_is_found_for_what_it_is_and_where() {
         if !is_proven {
             expected.kinds.retain(|kind| ![Kind::Cut, Kind::Rewritten, Kind::Unsealed].contains(kind));
         }
+        shown += usize::from(!expected.kinds.is_empty());
         let starts = if is_rotated { starts(subject, &mut random, &all, &expected) } else { vec![0] };
         let report = subject.verify(&all, &starts, is_proven);
         match judge(&report, &expected) {
@@ -412,7 +421,7 @@ fn every_tampering_is_found_for_what_it_is_and_where() {
             Err(fault) => faults.push(format!("{} {starts:?} {fault}", subject.name)),
         }
     }
-    println!("{count} tamperings: {found:?}");
+    println!("{shown} tamperings, and {} that nothing shows: {found:?}", found.get("nothing").unwrap_or(&0));
     assert!(
         faults.is_empty(),
         "{} of {count}, for example:\n{}",

@@ -6,6 +6,7 @@
 mod keyservers;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -252,4 +253,54 @@ fn a_folder_survives_its_command_being_killed_at_any_moment() {
         }
     }
     println!("{kills} kills, {leftovers} of them in the middle of a file, {completed} commands completed");
+}
+
+/// Each run takes what it finds half-written for what a killed one left.
+#[test]
+fn a_run_leaves_a_folder_alone_that_another_works_on_also_below_its_own() {
+    let servers = KeyServers::start(1);
+    let client = Client::open(&servers.config).unwrap();
+    let root = servers.dir.join("documents");
+    let files = Files::new(&client, root.clone(), 6);
+    client.rotate_key("documents").unwrap();
+    let busy = root.join("folder 1");
+    let half = busy.join("document 1.keystead-reencrypting");
+    std::fs::write(&half, "of the other run").unwrap();
+    let other = File::open(&busy).unwrap();
+    other.lock().unwrap();
+    let reencrypt = ["--json", "reencrypt", "--key", "documents", "--aad", "{path}", root.to_str().unwrap()];
+    let output = run(&servers.config, &reencrypt);
+    let (outcome, failed) = (json(&output), json(&output)["failed"].clone());
+    assert_eq!((output.status.code(), &outcome["moved"]), (Some(1), &4.into()), "{outcome}");
+    assert_eq!((failed.as_array().unwrap().len(), &failed[0]["file"]), (1, &busy.to_str().unwrap().into()));
+    assert!(failed[0]["reason"].as_str().unwrap().contains("another run works on"), "{outcome}");
+    assert_eq!(std::fs::read(&half).unwrap(), b"of the other run");
+
+    drop(other);
+    let output = run(&servers.config, &reencrypt);
+    assert_eq!((output.status.code(), &json(&output)["moved"]), (Some(0), &2.into()), "{output:?}");
+    assert!(!half.exists());
+    files.check(&client);
+}
+
+#[test]
+fn what_a_run_is_given_by_mistake_is_told() {
+    let servers = KeyServers::start(1);
+    let client = Client::open(&servers.config).unwrap();
+    let root = servers.dir.join("documents");
+    Files::new(&client, root.clone(), 1);
+    let folder = root.to_str().unwrap();
+    let said = |key: &str, aad: &str, folder: &str| {
+        let output = run(&servers.config, &["reencrypt", "--key", key, "--aad", aad, folder]);
+        (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (status, text) = said("documnets", "", folder);
+    assert!(status == Some(0) && text.contains("nothing here is encrypted with documnets"), "{text}");
+    let (status, text) = said("documents", "", &format!("{folder}/folder 0/document 0"));
+    assert!(status == Some(1) && text.starts_with("keystead: ") && text.contains("it is no folder"), "{text}");
+    let (status, text) = said("documents", "", "/does/not/exist");
+    assert!(status == Some(1) && text.contains("/does/not/exist") && text.contains("correct the path"), "{text}");
+    client.rotate_key("documents").unwrap();
+    let (status, text) = said("documents", "other", folder);
+    assert!(status == Some(1) && text.contains("document 0: nothing was decrypted"), "{text}");
 }

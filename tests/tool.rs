@@ -2,53 +2,17 @@
 
 #[path = "common/keyservers.rs"]
 mod keyservers;
+#[path = "common/tool.rs"]
+mod tool;
 
 use std::io::{Read, Write};
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use keyservers::{KeyServers, Kind};
-
-fn tool(config: Option<&Path>, arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
-    command.env_remove("KEYSTEAD_CONFIG").args(arguments);
-    if let Some(config) = config {
-        command.env("KEYSTEAD_CONFIG", config);
-    }
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the tool was built");
-    let mut stdin = child.stdin.take().unwrap();
-    std::thread::scope(|scope| {
-        // A command that works piece by piece writes before it has read all; one that fails early does not read.
-        scope.spawn(move || drop(stdin.write_all(input)));
-        child.wait_with_output().unwrap()
-    })
-}
-
-fn succeed(config: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let output = tool(Some(config), arguments, input);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{arguments:?} failed: {errors}");
-    output.stdout
-}
-
-/// Runs a command that must fail with status 1, and returns the first line of standard error.
-fn fail(config: Option<&Path>, arguments: &[&str], input: &[u8]) -> String {
-    let output = tool(config, arguments, input);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {output:?}");
-    assert!(output.stdout.is_empty(), "{arguments:?} failed and wrote {:?}", output.stdout);
-    String::from_utf8(output.stderr).unwrap().lines().next().unwrap().to_owned()
-}
-
-fn json(bytes: &[u8]) -> serde_json::Value {
-    serde_json::from_slice(bytes).unwrap()
-}
+use tool::{fail, json, succeed, tool};
 
 #[test]
 fn keys_are_made_once_listed_and_shown() {

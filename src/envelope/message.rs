@@ -172,6 +172,13 @@ pub(super) fn not_authentic() -> Error {
     )
 }
 
+/// Nobody tried to decrypt anything.
+#[cold]
+pub(super) fn unreadable(what: &str) -> Error {
+    let text = format!("this is no {what}, or it was altered or cut; give the bytes exactly as they were written");
+    Error::new(Code::NotAuthentic, text)
+}
+
 /// The message names another key than the one that was to decrypt it.
 #[cold]
 pub(super) fn wrong_key(recipient: &Recipient<'_>, given: &KeyId) -> Error {
@@ -187,6 +194,11 @@ pub(super) fn wrong_key(recipient: &Recipient<'_>, given: &KeyId) -> Error {
 /// The name and version of the key that `message` says it needs. Parses the whole message strictly.
 pub fn key_id(message: &[u8]) -> Result<KeyId> {
     parse(message)?.recipient()?.key_id()
+}
+
+/// Whether this begins as every message and every stream does, and next to nothing else.
+pub fn is_message(start: &[u8]) -> bool {
+    start.starts_with(&FRONT)
 }
 
 /// The exact size of the plaintext of `message`, in bytes.
@@ -212,11 +224,15 @@ pub struct Inspection {
 
 /// Parses the message strictly and tells what it says. Nothing of it is verified: that takes the key.
 pub fn inspect(message: &[u8]) -> Result<Inspection> {
-    let parts = parse(message)?;
-    let recipient = parts.recipient()?;
+    let read = || {
+        let parts = parse(message)?;
+        let recipient = parts.recipient()?;
+        Ok((recipient.key_id()?, parts, recipient))
+    };
+    let (key, parts, recipient) = read().map_err(|_: Error| unreadable("message"))?;
     Ok(Inspection {
         kind: "message",
-        key: recipient.key_id()?.to_string(),
+        key: key.to_string(),
         algorithm: "A256GCM",
         key_derivation: "direct+HKDF-SHA-256",
         size: message.len(),

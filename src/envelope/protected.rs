@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::cbor::{self, Reader};
 use super::identity::{self, KeyId};
-use super::message::hex;
+use super::message::{hex, unreadable};
 use crate::error::{Code, Error, Result};
 
 /// The size of a data encryption key, in bytes.
@@ -272,7 +272,7 @@ pub struct Inspection {
 
 /// Parses the protected DEK strictly and tells what it says. Nothing of it is verified: that takes the key manager.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection> {
-    let Protected { header, body } = Protected::parse(bytes)?;
+    let Protected { header, body } = parse(bytes).ok_or_else(|| unreadable("protected DEK"))?;
     let (algorithm, iv, authenticator) = match &body {
         Body::Gcm { iv, tag, .. } => ("A256GCM", hex(iv), hex(tag)),
         Body::CbcHmac { cbc, mac } => ("A256CBC, HMAC 256/256", hex(&cbc.iv), hex(mac)),

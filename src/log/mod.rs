@@ -58,7 +58,7 @@ pub use host::{OnRecord, Told};
 pub use layout::Of;
 pub use queue::Health;
 use queue::{Flush, Queue, Ticket};
-pub use report::{Finding, Kind, Report, Stream};
+pub use report::{Finding, Kind, Report, Stream, counted};
 #[cfg(feature = "auditor")]
 pub use seal_open::AuditorPrivateKey;
 pub use source::read_lines;

@@ -109,21 +109,27 @@ impl Report {
     }
 }
 
+/// `1 record`, `2 records`.
+pub fn counted(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }
         if self.unlisted > 0 {
-            writeln!(f, "… and {} more findings", self.unlisted)?;
+            writeln!(f, "… and {} more", counted(self.unlisted, "finding"))?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
         }
         let faults = self.findings.len() as u64 + self.unlisted;
+        let records = counted(self.records, "record");
         match faults {
-            0 => writeln!(f, "intact: {} records", self.records)?,
-            _ => writeln!(f, "NOT intact: {faults} findings, {} records", self.records)?,
+            0 => writeln!(f, "intact: {records}")?,
+            _ => writeln!(f, "NOT intact: {}, {records}", counted(faults, "finding"))?,
         }
         for stream in &self.streams {
             writeln!(f, "{stream}")?;
@@ -135,7 +141,7 @@ impl fmt::Display for Report {
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Stream { of, stream, first_serial, last_serial, records, last_hash, .. } = self;
-        write!(f, "{of} {stream}: serials {first_serial} to {last_serial}, {records} records")?;
+        write!(f, "{of} {stream}: serials {first_serial} to {last_serial}, {}", counted(*records, "record"))?;
         if !self.has_beginning {
             write!(f, " (what came before {first_serial} is not in these files)")?;
         }
@@ -153,7 +159,8 @@ impl fmt::Display for Stream {
             _ => {}
         }
         if let (Some(records @ 1..), Some(seconds)) = (self.unsealed_records, self.unsealed_seconds) {
-            write!(f, "; {records} records over {seconds} s are not sealed")?;
+            let are = if records == 1 { "is" } else { "are" };
+            write!(f, "; {} over {seconds} s {are} not sealed", counted(records, "record"))?;
         }
         match self.anchored_to {
             Some(to) if to == *last_serial => write!(f, "\n  complete: an anchor proves the last record, {to}"),

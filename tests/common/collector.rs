@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use keystead::config::{self, OnFailure, Target};
 use keystead::log::{Format, Level, Log, Record, Report, Severity, verify};
 
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const FORMATS: [Format; 4] = [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef];
 

@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test uses a part of it.
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -40,7 +41,7 @@ impl Drop for Daemon {
     }
 }
 
-/// rsyslogd or syslog-ng with this configuration, and whatever it keeps in `folder`.
+/// rsyslogd or syslog-ng with this configuration, and whatever it keeps in `folder`; what it says is in `NAME.err`.
 pub fn collector(name: &str, folder: &Path, config: &str) -> Option<Daemon> {
     let mut command = Command::new(program(name)?);
     let file = folder.join(format!("{name}.conf"));
@@ -54,7 +55,8 @@ pub fn collector(name: &str, folder: &Path, config: &str) -> Option<Daemon> {
         fs::write(&file, config).unwrap();
         command.arg("-n").arg("-i").arg(own("pid")).arg("-f").arg(file);
     }
-    Some(Daemon(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()))
+    let errors = fs::File::create(own("err")).unwrap();
+    Some(Daemon(command.stdout(Stdio::null()).stderr(errors).spawn().unwrap()))
 }
 
 /// The numbered block of docs/OPERATIONS.md below a heading, with other ports and folders.
@@ -89,7 +91,9 @@ fn page() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md")).unwrap()
 }
 
-/// A port of loopback on which nobody listens.
+/// A port of loopback on which nobody listens. It is none of those that the system gives to whoever asks for any
+/// (`ip_local_port_range`, from 32768), which another test could be given before it is used.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let any = || 10_000 + (RandomState::new().hash_one(()) % 20_000) as u16;
+    std::iter::repeat_with(any).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }

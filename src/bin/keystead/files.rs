@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,6 +29,11 @@ impl Input {
         Ok(Input { source: Box::new(file), name, size })
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The size of all of it, where that is known beforehand.
     pub fn size(&self) -> Option<u64> {
         self.size
@@ -41,7 +46,7 @@ impl Input {
             match self.source.read(&mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(n) => filled += n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(fault("read", &self.name, &error)),
             }
         }
@@ -86,7 +91,7 @@ impl Output {
         const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
         let Some(path) = path.filter(|path| !STDOUT.iter().any(|name| *path == Path::new(name))) else {
             let sink = Box::new(std::io::stdout().lock());
-            return Ok(Output { sink, name: "standard output".into(), draft: None });
+            return Ok(Output { sink, name: STANDARD_OUTPUT.into(), draft: None });
         };
         let name = path.display().to_string();
         let failed = |error: std::io::Error| fault("write", &name, &error);
@@ -147,7 +152,7 @@ impl Output {
         };
         match commit() {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(fault("write", &self.name, &error)),
         }
     }
@@ -218,6 +223,24 @@ pub fn partial_of(place: &Path) -> std::io::Result<PathBuf> {
     Ok(partial.into())
 }
 
+/// Refuses to write to a file that is needed as it is: nothing might bring it back. Another name of it is the same file.
+pub fn spare<'a>(output: &Path, needed: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let identity = |path: &Path| {
+        let metadata = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    let Some(place) = identity(output) else { return Ok(()) };
+    match needed.into_iter().find(|file| identity(file) == Some(place)) {
+        None => Ok(()),
+        Some(file) => {
+            let (output, file) = (output.display(), file.display());
+            let text =
+                format!("could not write {output}: this command reads {file}, which is to stay; name another file");
+            Err(Error::new(Code::InvalidArgument, text))
+        }
+    }
+}
+
 /// Writes to standard output.
 pub fn print(text: &str) -> Result<()> {
     let mut output = Output::create(None)?;
@@ -225,8 +248,17 @@ pub fn print(text: &str) -> Result<()> {
     output.commit()
 }
 
+/// No fault of anybody: who reads has seen enough.
+pub const READER_LEFT: &str = "whoever reads standard output has left";
+const STANDARD_OUTPUT: &str = "standard output";
+
 fn fault(what: &str, name: &str, error: &std::io::Error) -> Error {
-    Error::new(Code::System, format!("could not {what} {name}: {error}"))
+    let text = match (what, error.kind()) {
+        ("write", ErrorKind::BrokenPipe) if name == STANDARD_OUTPUT => READER_LEFT.into(),
+        ("write", ErrorKind::NotFound) => format!("could not write {name}: {error}; make its folder first"),
+        _ => format!("could not {what} {name}: {error}"),
+    };
+    Error::new(Code::System, text)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::DirBuilder;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -129,8 +129,7 @@ fn insist(question: &str) -> Result<String> {
 /// One line from the terminal; none if it is empty.
 fn ask(question: &str) -> Result<Option<String>> {
     let unanswered = |error| Error::new(Code::System, format!("could not ask for what is missing: {error}"));
-    eprint!("{question}: ");
-    std::io::stderr().flush().map_err(unanswered)?;
+    write!(std::io::stderr(), "{question}: ").map_err(unanswered)?;
     let mut line = String::new();
     if std::io::stdin().read_line(&mut line).map_err(unanswered)? == 0 {
         return Err(Error::new(
@@ -234,7 +233,10 @@ fn quoted(text: &str) -> Result<String> {
 fn make_folder(folder: &Path) -> Result<bool> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => match folder.is_dir() {
+            true => Ok(false),
+            false => Err(failed(folder, &ErrorKind::NotADirectory.into())),
+        },
         Err(error) => Err(failed(folder, &error)),
     }
 }
@@ -256,13 +258,13 @@ fn report(file: &Path, checks: &[Check], json: bool) -> Result<ExitCode> {
         show::text(&show::checks(checks))?;
         let next =
             if is_sound { "keystead key create NAME" } else { "mend what is called FAULT, then: keystead doctor" };
-        show::text(&format!("next:\n    export KEYSTEAD_CONFIG='{file}'\n    {next}\n"))?;
+        show::text(&format!("next:\n    export KEYSTEAD_CONFIG='{}'\n    {next}\n", file.replace('\'', "'\\''")))?;
     }
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn usage(text: &str) -> Result<ExitCode> {
-    eprintln!("keystead: {text}; `keystead init --help` explains it");
+    show::complaint(&format!("keystead: {text}; `keystead init --help` explains it\n"));
     Ok(ExitCode::from(2))
 }
 

@@ -5,6 +5,7 @@
 use clap::{Subcommand, ValueEnum};
 use keystead::client::{Creation, KekInfo, Key, KeyInfo, KeySurvey, Revocation, WithheldObject};
 use keystead::envelope::KeyId;
+use keystead::log::counted;
 use keystead::{Client, Code, Error, Result};
 
 use crate::show;
@@ -36,6 +37,7 @@ pub enum Command {
         /// A key encryption key
         #[arg(long)]
         kek: bool,
+        /// The key's name
         name: String,
     },
     /// Make a new version of a key; what older versions encrypted stays readable
@@ -43,6 +45,7 @@ pub enum Command {
         /// A key encryption key; then `keystead space rewrap` the keys that are under older versions
         #[arg(long)]
         kek: bool,
+        /// The key's name
         name: String,
     },
     /// Make a pre-active version usable
@@ -213,17 +216,18 @@ fn name(name: &str, json: bool) -> Result<()> {
 /// is an error: it is not empty, but unknown.
 fn list(survey: &KeySurvey, json: bool) -> Result<()> {
     if let ([], [WithheldObject { server, reason, .. }, ..]) = (&survey.keys[..], &survey.withheld[..]) {
-        let count = survey.withheld.len();
+        let count = counted(survey.withheld.len() as u64, "object");
         let message = format!(
-            "{server} describes none of the {count} objects that it finds: {reason}; permit this client Get Attributes there"
+            "{server} describes none of the {count} that it finds: {reason}; permit this client Get Attributes there"
         );
         return Err(Error::new(Code::PermissionDenied, message));
     }
     table(&survey.keys, json)?;
     for object in &survey.withheld {
         let WithheldObject { identifier, server, reason } = object;
-        let text = format!("keystead: not listed: {server} does not describe its object {identifier:?}: {reason}");
-        eprintln!("{}", show::printable(&text));
+        show::complaint(&format!(
+            "keystead: not listed: {server} does not describe its object {identifier:?}: {reason}\n"
+        ));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use keystead::log::{Anchor, AuditorPrivateKey, Of, Options, Report, verify_with}
 use keystead::{Code, Error, Result};
 use serde_json::json;
 
+use crate::progress::Progress;
 use crate::show;
 
 #[derive(Subcommand)]
@@ -60,9 +61,14 @@ pub struct Proofs {
 }
 
 impl Proofs {
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.auditor_key.iter().chain(&self.anchor).map(PathBuf::as_path)
+    }
+
     pub fn verify(&self, files: &[&Path], of: Option<Of>, is_collected: bool) -> Result<Report> {
         let keys = self.auditor_key.iter().map(|path| AuditorPrivateKey::read(path)).collect::<Result<Vec<_>>>()?;
         let anchors = self.anchor.iter().map(|path| Anchor::read_file(path)).collect::<Result<Vec<_>>>()?.concat();
+        let _progress = Progress::waiting("verifying");
         verify_with(files, &Options { anchors: &anchors, auditor_keys: &keys, is_collected, of })
     }
 }
@@ -88,16 +94,15 @@ fn verify(command: &Verify, as_json: bool) -> Result<ExitCode> {
 
 fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {
     let key = AuditorPrivateKey::generate()?;
-    let (private_pem, public_pem) = (key.to_pem()?, key.to_public_pem()?);
-    let mut private_file = create(private, 0o600)?;
-    let written = create(public, 0o644).and_then(|mut public_file| {
-        write(&mut private_file, private, private_pem.as_bytes())?;
-        write(&mut public_file, public, public_pem.as_bytes())
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(private);
+    if private == public {
+        let text = format!("the private and the public key are two files, and both were to be {}", private.display());
+        return Err(Error::new(Code::InvalidArgument, text));
     }
-    written?;
+    write_new(private, 0o600, key.to_pem()?.as_bytes())?;
+    if let Err(error) = write_new(public, 0o644, key.to_public_pem()?.as_bytes()) {
+        let _ = fs::remove_file(private);
+        return Err(error);
+    }
     let id = format!("{:016x}", u64::from_be_bytes(key.public().id()));
     let (private, public) = (private.display().to_string(), public.display().to_string());
     if as_json {
@@ -109,16 +114,15 @@ fn keygen(private: &Path, public: &Path, as_json: bool) -> Result<()> {
     ))
 }
 
-/// What is there is never replaced: an old key verifies old logs.
-fn create(path: &Path, mode: u32) -> Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| {
+/// Writes all of a file or leaves none. What is there is never replaced: an old key verifies old logs.
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path).map_err(|error| {
         let message =
             format!("{} could not be made: {error}; name a new file, since keys are never replaced", path.display());
         Error::new(Code::System, message)
+    })?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| {
+        let _ = fs::remove_file(path);
+        Error::new(Code::System, format!("{} could not be written: {error}", path.display()))
     })
-}
-
-fn write(file: &mut File, path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    written.map_err(|error| Error::new(Code::System, format!("{} could not be written: {error}", path.display())))
 }

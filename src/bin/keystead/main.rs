@@ -1,6 +1,6 @@
 //! The command-line tool: for administrators, and for every test that looks from outside.
 //!
-//! Human-readable by default, `--json` where a program may read it. Exit status: 0 done, 1 failed, 2 usage.
+//! Human-readable by default, `--json` where a program may read it.
 
 #![forbid(unsafe_code)]
 
@@ -24,17 +24,21 @@ use keystead::{Client, Code, Error, Result};
 
 /// Encrypt data at rest with keys that stay in a KMIP key manager.
 #[derive(Parser)]
-#[command(name = "keystead", version, arg_required_else_help = true)]
+#[command(name = "keystead", version, arg_required_else_help = true, after_help = STATUSES)]
 struct Arguments {
-    /// The configuration file
-    #[arg(long, value_name = "FILE", env = "KEYSTEAD_CONFIG")]
+    /// The configuration file, if it is not the one that KEYSTEAD_CONFIG names
+    #[arg(long, value_name = "FILE", global = true, display_order = LAST)]
     config: Option<PathBuf>,
     /// Print JSON for programs instead of text for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = LAST)]
     json: bool,
     #[command(subcommand)]
     command: Command,
 }
+
+const STATUSES: &str = "Exit status: 0 done, 1 failed or not as it should be, 2 wrong usage";
+/// Behind what a command takes of its own.
+const LAST: usize = 900;
 
 #[derive(Subcommand)]
 enum Command {
@@ -72,12 +76,26 @@ enum AuditCommand {
     Report(report::Arguments),
 }
 
+impl Command {
+    /// Where the command writes to, and which files it takes for granted.
+    fn output(&self) -> Option<(&Path, Vec<&Path>)> {
+        match self {
+            Command::Encrypt(command) => command.output(),
+            Command::Decrypt(command) => command.output(),
+            Command::Audit(AuditCommand::Report(report)) => report.output(),
+            _ => None,
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("keystead: {}", show::printable(&error.to_string()));
+            if error.message() != files::READER_LEFT {
+                show::complaint(&format!("keystead: {error}\n"));
+            }
             ExitCode::FAILURE
         }
     }
@@ -85,7 +103,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<ExitCode> {
     let Arguments { config, json, command } = arguments;
+    // An empty variable names no file, as one that is not set.
+    let named = std::env::var_os("KEYSTEAD_CONFIG").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let config = config.or(named);
     let config = config.as_deref();
+    if let Some((output, needed)) = command.output() {
+        files::spare(output, needed.into_iter().chain(config))?;
+    }
     match command {
         Command::Init(command) => return init::run(command, config, json),
         Command::Key(command) => with_client(config, |client| keys::run(command, client, json))?,

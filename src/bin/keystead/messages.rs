@@ -2,21 +2,23 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use keystead::client::{Key, View};
 use keystead::envelope::{MAX_PLAINTEXT, message, protected, stream};
-use keystead::{Client, Result};
+use keystead::log::counted;
+use keystead::{Client, Code, Error, Result};
 use zeroize::Zeroizing;
 
 use crate::files::{Input, Output};
 use crate::{show, spaces, streams};
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("encrypting key").required(true).args(["key", "space"]))]
 pub struct Encrypt {
     /// The key's name, or NAME/VERSION while that is its newest; it must exist
-    #[arg(long, value_name = "NAME", required_unless_present = "space", conflicts_with = "space")]
+    #[arg(long, value_name = "NAME")]
     key: Option<String>,
     /// Use the key of the data space whose protected key is in this file
     #[arg(long, value_name = "FILE")]
@@ -66,6 +68,18 @@ pub struct Inspect {
     file: Option<PathBuf>,
 }
 
+impl Encrypt {
+    pub fn output(&self) -> Option<(&Path, Vec<&Path>)> {
+        Some((self.output.as_deref()?, self.space.as_deref().into_iter().collect()))
+    }
+}
+
+impl Decrypt {
+    pub fn output(&self) -> Option<(&Path, Vec<&Path>)> {
+        Some((self.output.as_deref()?, self.space.as_deref().into_iter().collect()))
+    }
+}
+
 /// A larger input becomes a stream. Whoever makes or reads many messages has them in memory as a whole.
 const MAX_MESSAGE: usize = 65_536;
 /// More than what surrounds the ciphertext of any message.
@@ -107,6 +121,14 @@ fn message_of(key: &Key, plaintext: &[u8], aad: &[u8]) -> Result<Vec<u8>> {
 
 pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     let mut input = Input::open(command.input.as_deref())?;
+    let decrypted = decrypt_from(&mut input, command, client);
+    decrypted.map_err(|error| match error.code() {
+        Code::NotAuthentic => Error::new(error.code(), format!("{}: {}", input.name(), error.message())),
+        _ => error,
+    })
+}
+
+fn decrypt_from(input: &mut Input, command: &Decrypt, client: &Client) -> Result<()> {
     let mut start = vec![0; stream::MAX_HEADER];
     let size = input.fill(&mut start)?;
     let (start, aad) = (&start[..size], command.aad.as_bytes());
@@ -114,7 +136,7 @@ pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     // What was encrypted names its space, so that no other one's key decrypts it.
     let space = command.space.as_deref().map(|file| spaces::unlock(client, file, "*")).transpose()?;
     if let (Some(mask), Some(role)) = (&command.mask, &command.role) {
-        let message = input.rest(start, MAX_ENCRYPTED)?;
+        let message = whole_message(input, start)?;
         let mut out = vec![0; message.len()];
         let view = View { mask, role };
         let size = match &space {
@@ -128,9 +150,9 @@ pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
             None => client.decrypt_stream(start, aad, &command.key)?,
         };
         let start = &start[decryptor.header_size()..];
-        streams::decrypt(decryptor, start, &mut input, &mut output)?;
+        streams::decrypt(decryptor, start, input, &mut output)?;
     } else {
-        let message = input.rest(start, MAX_ENCRYPTED)?;
+        let message = whole_message(input, start)?;
         let mut out = Zeroizing::new(vec![0; message::decrypted_size(&message)?]);
         let size = match &space {
             Some(key) => key.decrypt(&message, aad, &mut out)?,
@@ -141,17 +163,29 @@ pub fn decrypt(command: &Decrypt, client: &Client) -> Result<()> {
     output.commit()
 }
 
+/// All of a message that begins with `start`. Of anything else no more is read.
+pub fn whole_message(input: &mut Input, start: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    match message::is_message(start) {
+        true => input.rest(start, MAX_ENCRYPTED),
+        false => Ok(Zeroizing::new(start.to_vec())),
+    }
+}
+
 pub fn inspect(command: &Inspect, json: bool) -> Result<()> {
     let mut input = Input::open(command.file.as_deref())?;
     let mut start = vec![0; stream::MAX_HEADER];
     let size = input.fill(&mut start)?;
-    let start = &start[..size];
+    let inspected = inspect_from(&mut input, &start[..size], json);
+    inspected.map_err(|error| if error.code() == Code::NotAuthentic { unknown(input.name(), size) } else { error })
+}
+
+fn inspect_from(input: &mut Input, start: &[u8], json: bool) -> Result<()> {
     if protected::is_protected_dek(start) {
         let inspection = protected::inspect(&input.rest(start, protected::MAX_SIZE)?)?;
         return if json { show::json(&inspection) } else { show_protected_dek(&inspection) };
     }
     if !stream::is_stream(start) {
-        let inspection = message::inspect(&input.rest(start, MAX_ENCRYPTED)?)?;
+        let inspection = message::inspect(&whole_message(input, start)?)?;
         return if json { show::json(&inspection) } else { show_message(&inspection) };
     }
     let size = match input.size() {
@@ -162,14 +196,23 @@ pub fn inspect(command: &Inspect, json: bool) -> Result<()> {
     if json { show::json(&inspection) } else { show_stream(&inspection) }
 }
 
+fn unknown(name: &str, size: usize) -> Error {
+    let why = if size == 0 { "it is empty" } else { "it is something else, or was altered or cut" };
+    let text = format!(
+        "{name} is neither a message, nor a stream, nor a protected DEK: {why}; name what `keystead encrypt` or `keystead space \
+         create` wrote, as it was"
+    );
+    Error::new(Code::NotAuthentic, text)
+}
+
 fn show_message(inspection: &message::Inspection) -> Result<()> {
     let rows = [
         ["kind", inspection.kind],
         ["key", &inspection.key],
         ["algorithm", inspection.algorithm],
         ["key derivation", inspection.key_derivation],
-        ["size", &format!("{} bytes", inspection.size)],
-        ["plaintext", &format!("{} bytes", inspection.plaintext_size)],
+        ["size", &counted(inspection.size as u64, "byte")],
+        ["plaintext", &counted(inspection.plaintext_size as u64, "byte")],
         ["IV", &inspection.iv],
         ["salt", &inspection.salt],
         ["key commitment", &inspection.key_commitment],
@@ -185,7 +228,7 @@ fn show_protected_dek(inspection: &protected::Inspection) -> Result<()> {
         ["KEK", &inspection.kek],
         ["rung", inspection.rung.name()],
         ["algorithm", inspection.algorithm],
-        ["size", &format!("{} bytes", inspection.size)],
+        ["size", &counted(inspection.size as u64, "byte")],
         ["IV", &inspection.iv],
         ["authenticator", &inspection.authenticator],
     ]
@@ -199,9 +242,9 @@ fn show_stream(inspection: &stream::Inspection) -> Result<()> {
         ["key", &inspection.key],
         ["algorithm", inspection.algorithm],
         ["key derivation", inspection.key_derivation],
-        ["size", &format!("{} bytes", inspection.size)],
+        ["size", &counted(inspection.size, "byte")],
         ["segments", &inspection.segments.to_string()],
-        ["plaintext", &format!("{} bytes", inspection.plaintext_size)],
+        ["plaintext", &counted(inspection.plaintext_size, "byte")],
         ["salt", &inspection.salt],
         ["key commitment", &inspection.key_commitment],
     ]

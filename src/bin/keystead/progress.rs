@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// A bar on standard error if that is a terminal. It is gone when the work is.
@@ -18,6 +20,15 @@ impl Progress {
         };
         let style = ProgressStyle::with_template(template).expect("the templates above are valid");
         Progress(bar.with_style(style).with_message(doing))
+    }
+
+    /// Of work that cannot tell how much it is.
+    pub fn waiting(doing: &'static str) -> Progress {
+        let style = ProgressStyle::with_template("{msg} {spinner} {elapsed}").expect("the template is valid");
+        let bar = ProgressBar::new_spinner().with_style(style).with_message(doing);
+        bar.tick();
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Progress(bar)
     }
 
     pub fn advance(&self, bytes: usize) {

@@ -15,12 +15,13 @@ use std::process::ExitCode;
 use clap::Args;
 use keystead::client::Revocation;
 use keystead::envelope::{KeyId, Pattern, key_id, stream};
+use keystead::log::counted;
 use keystead::{Client, Code, Error, Result};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::files::{Input, Output};
-use crate::messages::MAX_ENCRYPTED;
+use crate::messages::{MAX_ENCRYPTED, whole_message};
 use crate::progress::Progress;
 use crate::{show, streams};
 
@@ -90,7 +91,7 @@ pub fn run(command: &Reencrypt, client: &Client, json: bool) -> Result<ExitCode>
     if json {
         show::json(&outcome)?
     } else {
-        outcome.print()?
+        outcome.print(&command.key)?
     }
     Ok(if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -227,6 +228,9 @@ impl Folder<'_> {
     fn walk(&self, failures: &mut Failures, visit: &mut Visit<'_>) -> Result<u64> {
         let (mut others, mut folders) = (0, vec![self.root.to_owned()]);
         while let Some(folder) = folders.pop() {
+            // The root is locked for the whole run.
+            let locked = if folder == self.root { Ok(None) } else { lock(&folder).map(Some) };
+            let Some(_lock) = failures.named(&folder, locked)? else { continue };
             for entry in failures.named(&folder, entries(&folder))?.unwrap_or_default() {
                 let path = entry.path();
                 let kind = entry.file_type().map_err(|error| unreadable(&path, &error));
@@ -311,11 +315,7 @@ impl Encrypted {
         start.truncate(size);
         let is_stream = stream::is_stream(&start);
         // A message names its key at its end.
-        let whole = if is_stream || !start.starts_with(&[0xd8, 0x60]) {
-            Zeroizing::new(start)
-        } else {
-            input.rest(&start, MAX_ENCRYPTED)?
-        };
+        let whole = if is_stream { Zeroizing::new(start) } else { whole_message(&mut input, &start)? };
         let id = key_id(&whole).ok();
         Ok(id.map(|id| Encrypted { path: path.to_owned(), id, is_stream, size: seen.size, seen }))
     }
@@ -353,14 +353,18 @@ impl Encrypted {
         let message = input.rest(&[], MAX_ENCRYPTED)?;
         let (mut out, mut offsets) = (vec![0; message.len() + 16], [0; 2]);
         let values = std::iter::once((message.as_slice(), aad));
-        let size = client.reencrypt_many(values, &self.id.name, &mut out, &mut offsets)?;
+        let moved = client.reencrypt_many(values, &self.id.name, &mut out, &mut offsets);
+        let size = moved.map_err(|error| {
+            let alone = error.message().strip_prefix("value 0 (from 0) of the batch: ").map(str::to_owned);
+            alone.map_or(error.clone(), |alone| Error::new(error.code(), alone))
+        })?;
         out.truncate(size);
         Ok(out)
     }
 }
 
 impl Outcome {
-    fn print(&self) -> Result<()> {
+    fn print(&self, key: &str) -> Result<()> {
         let mut text = format!("{} moved\n", counted(self.moved, "file"));
         for failure in &self.failed {
             text += &format!("not moved: {}: {}\n", failure.file, failure.reason);
@@ -369,6 +373,9 @@ impl Outcome {
             text += &format!("{version}: {}\n", counted(*files, "file"));
         }
         text += &format!("{} of another kind or key\n", counted(self.others, "file"));
+        if self.failed.is_empty() && self.versions.is_empty() {
+            text += &format!("nothing here is encrypted with {key}\n");
+        }
         if !self.failed.is_empty() {
             text += "older versions are still needed: mend what is named above and run the command again\n";
         } else if !self.versions.is_empty() {
@@ -384,13 +391,14 @@ impl Outcome {
     }
 }
 
-fn counted(number: u64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
-}
-
-/// One run at a time: two would take each other's files for those of a run that was killed.
+/// One run at a time works in a folder: two would take each other's files for those of a run that was killed.
 fn lock(folder: &Path) -> Result<File> {
     let file = File::open(folder).map_err(|error| unreadable(folder, &error))?;
+    if !folder.is_dir() {
+        let text =
+            format!("{} cannot be searched: it is no folder; name the folder that its file lies in", folder.display());
+        return Err(Error::new(Code::InvalidArgument, text));
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => {
@@ -402,5 +410,6 @@ fn lock(folder: &Path) -> Result<File> {
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(Code::System, format!("could not work on {}: {error}", path.display()))
+    let remedy = if error.kind() == ErrorKind::NotFound { "; correct the path" } else { "" };
+    Error::new(Code::System, format!("could not work on {}: {error}{remedy}", path.display()))
 }

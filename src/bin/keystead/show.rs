@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use keystead::client::{Check, ServerStatus, Status, Verdict};
+use keystead::log::counted;
 use keystead::{Client, Error, Result};
 use serde::Serialize;
 
@@ -27,6 +29,11 @@ pub fn json<T: Serialize>(value: &T) -> Result<()> {
 
 pub fn text(text: &str) -> Result<()> {
     files::print(&printable(text))
+}
+
+/// Writes to standard error. If nobody hears it, the exit status tells.
+pub fn complaint(text: &str) {
+    let _ = std::io::stderr().write_all(printable(text).as_bytes());
 }
 
 /// With what would command a terminal made visible: key servers and other people's files choose some of what is printed.
@@ -106,7 +113,7 @@ fn losses(status: &Status) -> String {
             _ => String::new(),
         };
         let is_told = health.lost > 0 || !failing.is_empty();
-        is_told.then(|| format!("\n{what} lost {} records{failing}\n", health.lost))
+        is_told.then(|| format!("\n{what} lost {}{failing}\n", counted(health.lost, "record")))
     });
     told.collect()
 }

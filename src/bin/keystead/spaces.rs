@@ -71,7 +71,10 @@ pub fn run(command: Command, client: &Client, json: bool) -> Result<()> {
 /// Unlocks the space in a file if its name is the expected one.
 pub fn unlock(client: &Client, file: &Path, expect: &str) -> Result<Key> {
     let protected = Input::open(Some(file))?.rest(&[], MAX_SIZE)?;
-    client.unlock_space(&protected, expect)
+    client.unlock_space(&protected, expect).map_err(|error| match error.code() {
+        Code::NotAuthentic => Error::new(error.code(), format!("{}: {}", file.display(), error.message())),
+        _ => error,
+    })
 }
 
 /// The name of a space whose file has the usual name.

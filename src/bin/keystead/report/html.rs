@@ -286,8 +286,9 @@ impl Page {
                  somebody who did not compute them anew; seals and anchors show the rest, as far as is said here.</p>"
             );
         } else {
-            let found = grouped(verification.findings.len() as u64 + verification.unlisted);
-            let _ = writeln!(self.0, "<p class=\"bad\">{found} findings in {records} rows.</p>");
+            let found = verification.findings.len() as u64 + verification.unlisted;
+            let (found, s) = (grouped(found), if found == 1 { "" } else { "s" });
+            let _ = writeln!(self.0, "<p class=\"bad\">{found} finding{s} in {records} rows.</p>");
             self.table(&["Kind", "File", "Finding", "#Line"]);
             for finding in verification.findings.iter().take(SHOWN) {
                 let kind = format!("{:?}", finding.kind).to_lowercase();

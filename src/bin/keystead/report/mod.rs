@@ -40,6 +40,11 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    pub fn output(&self) -> Option<(&Path, Vec<&Path>)> {
+        let needed = self.files.iter().map(PathBuf::as_path).chain(self.proofs.files());
+        Some((self.output.as_deref()?, needed.collect()))
+    }
+
     pub fn asks(&self) -> bool {
         self.ask
     }
