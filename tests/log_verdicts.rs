@@ -417,3 +417,59 @@ fn a_record_that_lacks_nothing_but_its_line_end_is_a_record() {
         }
     }
 }
+
+/// All files of a log or a trail.
+fn kept(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_none_or(|end| end != "state")).collect()
+}
+
+/// Of a line within a file, and of the beginning of a rotated one, for the next writer to find.
+#[test]
+fn a_write_is_named_torn_wherever_it_was_and_gone_on_after() {
+    for format in FORMATS.map(Some).into_iter().chain([None]) {
+        for size in [None, Some(1)] {
+            let folder = tempfile::tempdir().unwrap();
+            let [path, state] = ["kept", "kept.state"].map(|name| folder.path().join(name));
+            let rotation = Rotation { size, ..Rotation::default() };
+            let go_on = || match format {
+                Some(format) => {
+                    let target = Some(Target::File(path.clone()));
+                    let config = config::Log { format, target, rotation, ..config::Log::default() };
+                    let log = Log::open(&config, "orders").unwrap();
+                    write(&log, 1);
+                    assert!(log.flush(PATIENCE));
+                }
+                None => {
+                    let (file, durability) = (path.clone(), Durability::Flush);
+                    let config = config::Audit { file, rotation, durability, auditor_key: None };
+                    let trail = AuditTrail::open_as(&config).unwrap();
+                    append(&trail);
+                    assert!(trail.flush(PATIENCE));
+                }
+            };
+            go_on();
+            let before = fs::read(&state).unwrap();
+            let start = if size.is_some() { 0 } else { fs::metadata(&path).unwrap().len() as usize };
+            go_on();
+            let whole = fs::read(&path).unwrap();
+            let old = kept(folder.path());
+            // Those beside line ends, and some of the others.
+            let is_tried =
+                |cut: &usize| cut.is_multiple_of(9) || whole[cut - 1..whole.len().min(cut + 2)].contains(&b'\n');
+            for cut in (start + 1..whole.len()).filter(is_tried) {
+                fs::write(&path, &whole[..cut]).unwrap();
+                fs::write(&state, &before).unwrap();
+                let name = format!("{format:?}, rotation {size:?}, {cut} of {start} to {}", whole.len());
+                let report = check(&old.iter().collect::<Vec<_>>());
+                let torn: &[Kind] = if whole[..cut].ends_with(b"\n") { &[] } else { &[Kind::Torn] };
+                assert_eq!(kinds(&report), torn, "{name}: {report}");
+                go_on();
+                let report = check(&kept(folder.path()).iter().collect::<Vec<_>>());
+                assert!(report.is_intact(), "{name}: {report}");
+                let now: Vec<_> = kept(folder.path()).into_iter().filter(|file| !old.contains(file)).collect();
+                now.iter().for_each(|file| fs::remove_file(file).unwrap());
+            }
+        }
+    }
+}

@@ -92,8 +92,12 @@ pub(super) enum Known {
     Damaged,
 }
 
-/// Looks at the end of the file and says where the chain stands.
-pub(super) fn find(log: &File, size: u64, inode: u64, known: Known, layout: Layout) -> io::Result<Found> {
+/// Looks at the end of the file and says where the chain stands. A header row that was torn is taken back: it tells nothing.
+pub(super) fn find(log: &File, mut size: u64, inode: u64, known: Known, layout: Layout) -> io::Result<Found> {
+    if holds_torn_header(log, size, layout)? {
+        log.set_len(0)?;
+        size = 0;
+    }
     let mut notices = Vec::new();
     let mut position = match known {
         Known::Position(position) if position.inode == inode && size >= position.offset => {
@@ -165,6 +169,13 @@ fn tell_torn(notices: &mut Vec<Notice>, end: &[u8], layout: Layout) {
     }
 }
 
+/// Whether the file ends within the row that it begins with.
+fn holds_torn_header(log: &File, size: u64, layout: Layout) -> io::Result<bool> {
+    let Some(header) = layout.header() else { return Ok(false) };
+    let row = [header, layout.line_end()].concat();
+    Ok((1..row.len() as u64).contains(&size) && row.as_bytes().starts_with(&read(log, 0, size)?))
+}
+
 fn describe_change(position: &Position, inode: u64, size: u64) -> String {
     match (position.inode == inode, size) {
         (true, 0) => "the file was emptied".to_owned(),
@@ -195,8 +206,8 @@ fn ends_with(log: &File, size: u64, position: &Position, layout: Layout) -> io::
 /// Whether the file's first record is the next one of the chain.
 fn begins_after(log: &File, size: u64, position: &Position, layout: Layout) -> io::Result<bool> {
     let region = read(log, 0, size.min(WINDOW))?;
-    let (mut lines, _) = split(&region);
-    let first = lines.find_map(|line| valid_record(line, layout));
+    let (mut lines, end) = split(&region);
+    let first = lines.find_map(|line| valid_record(line, layout)).or_else(|| record_of(end, layout));
     Ok(first.is_some_and(|first| follows(&first, position)))
 }
 

@@ -180,6 +180,7 @@ impl<'a> Verifier<'a> {
     fn line(&mut self, line: &[u8], place: Place, layout: Layout) {
         let text = trim(line);
         if let Some(header) = layout.header()
+            && line.ends_with(b"\n")
             && self.header_row(text, header, place, layout)
         {
             return;
