@@ -35,6 +35,23 @@ class AMessage(WithKeyServers):
         key = self.new_key()
         self.assertEqual(len({key.encrypt(b"the same") for _ in range(1000)}), 1000)
 
+    def test_may_hold_a_message_of_which_nothing_is_seen_from_outside(self) -> None:
+        field, row = self.new_key(), self.new_key()
+        inner = field.encrypt(b"Ada", b"name")
+        outer = row.encrypt(inner, b"row 1")
+        said = keystead.inspect(outer)
+        self.assertEqual((said["key"], said["plaintext_size"]), (row.id, len(inner)))
+        self.assertIn(field.id.encode(), inner)
+        self.assertNotIn(field.id.encode(), outer)
+        opened = self.client.decrypt(outer, b"row 1", expect="customer-*")
+        self.assertEqual(keystead.inspect(opened)["key"], field.id)
+        self.assertEqual(self.client.decrypt(opened, b"name", expect="customer-*"), b"Ada")
+        for key, aad in ((field, b"row 1"), (row, b"name")):
+            with self.assertRaises((keystead.NotAuthentic, keystead.WrongKey)):
+                key.decrypt(outer, aad)
+        with self.assertRaises(keystead.NotAuthentic):
+            keystead.inspect(b"Ada")
+
     def test_hides_its_plaintext(self) -> None:
         plaintext = b"a text that would be recognised"
         self.assertNotIn(plaintext[:8], self.new_key().encrypt(plaintext, plaintext))

@@ -29,6 +29,11 @@ impl Input {
         Ok(Input { source: Box::new(file), name, size })
     }
 
+    /// What another source gives.
+    pub fn of(source: Box<dyn Read>, name: String, size: u64) -> Input {
+        Input { source, name, size: Some(size) }
+    }
+
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.name
@@ -253,6 +258,10 @@ pub const READER_LEFT: &str = "whoever reads standard output has left";
 const STANDARD_OUTPUT: &str = "standard output";
 
 fn fault(what: &str, name: &str, error: &std::io::Error) -> Error {
+    // What is decrypted while it is read fails as decryption does.
+    if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
+        return error.clone();
+    }
     let text = match (what, error.kind()) {
         ("write", ErrorKind::BrokenPipe) if name == STANDARD_OUTPUT => READER_LEFT.into(),
         ("write", ErrorKind::NotFound) => format!("could not write {name}: {error}; make its folder first"),

@@ -6,6 +6,7 @@
 
 mod files;
 mod init;
+mod inspect;
 mod keys;
 mod logs;
 mod messages;
@@ -54,8 +55,8 @@ enum Command {
     Encrypt(messages::Encrypt),
     /// Decrypt a message or a stream with the key that it names
     Decrypt(messages::Decrypt),
-    /// Show what a message, a stream or a protected DEK says of itself; no key and no configuration needed
-    Inspect(messages::Inspect),
+    /// Show what a message, a stream or a protected DEK says of itself; no key and no configuration needed, but with --layers
+    Inspect(inspect::Inspect),
     /// Move the files of a folder to the newest version of their key, and prove that no older one is left
     Reencrypt(reencrypt::Reencrypt),
     /// Ask every key server whether it answers; fails if none does
@@ -116,7 +117,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Space(command) => with_client(config, |client| spaces::run(command, client, json))?,
         Command::Encrypt(command) => with_client(config, |client| messages::encrypt(&command, client))?,
         Command::Decrypt(command) => with_client(config, |client| messages::decrypt(&command, client))?,
-        Command::Inspect(command) => messages::inspect(&command, json)?,
+        Command::Inspect(command) if command.decrypts() => {
+            with_client(config, |client| inspect::layers(&command, client, json))?;
+        }
+        Command::Inspect(command) => inspect::outermost(&command, json)?,
         Command::Reencrypt(command) => return with_client(config, |client| reencrypt::run(&command, client, json)),
         Command::Doctor => return with_client(config, |client| show::doctor(client, json)),
         Command::Status => return with_client(config, |client| show::status(client, json)),

@@ -1,4 +1,4 @@
-//! `keystead encrypt`, `decrypt` and `inspect`
+//! `keystead encrypt` and `decrypt`
 
 #![forbid(unsafe_code)]
 
@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args};
 use keystead::client::{Key, View};
-use keystead::envelope::{MAX_PLAINTEXT, message, protected, stream};
-use keystead::log::counted;
+use keystead::envelope::{MAX_PLAINTEXT, message, stream};
 use keystead::{Client, Code, Error, Result};
 use zeroize::Zeroizing;
 
 use crate::files::{Input, Output};
-use crate::{show, spaces, streams};
+use crate::{spaces, streams};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("encrypting key").required(true).args(["key", "space"]))]
@@ -60,12 +59,6 @@ pub struct Decrypt {
     /// Write to this file instead of standard output; it appears whole or not at all
     #[arg(short, value_name = "OUT")]
     output: Option<PathBuf>,
-}
-
-#[derive(Args)]
-pub struct Inspect {
-    /// The message, stream or protected DEK; standard input if absent
-    file: Option<PathBuf>,
 }
 
 impl Encrypt {
@@ -169,85 +162,4 @@ pub fn whole_message(input: &mut Input, start: &[u8]) -> Result<Zeroizing<Vec<u8
         true => input.rest(start, MAX_ENCRYPTED),
         false => Ok(Zeroizing::new(start.to_vec())),
     }
-}
-
-pub fn inspect(command: &Inspect, json: bool) -> Result<()> {
-    let mut input = Input::open(command.file.as_deref())?;
-    let mut start = vec![0; stream::MAX_HEADER];
-    let size = input.fill(&mut start)?;
-    let inspected = inspect_from(&mut input, &start[..size], json);
-    inspected.map_err(|error| if error.code() == Code::NotAuthentic { unknown(input.name(), size) } else { error })
-}
-
-fn inspect_from(input: &mut Input, start: &[u8], json: bool) -> Result<()> {
-    if protected::is_protected_dek(start) {
-        let inspection = protected::inspect(&input.rest(start, protected::MAX_SIZE)?)?;
-        return if json { show::json(&inspection) } else { show_protected_dek(&inspection) };
-    }
-    if !stream::is_stream(start) {
-        let inspection = message::inspect(&whole_message(input, start)?)?;
-        return if json { show::json(&inspection) } else { show_message(&inspection) };
-    }
-    let size = match input.size() {
-        Some(size) => size,
-        None => start.len() as u64 + input.count_rest()?,
-    };
-    let inspection = stream::inspect(start, size)?;
-    if json { show::json(&inspection) } else { show_stream(&inspection) }
-}
-
-fn unknown(name: &str, size: usize) -> Error {
-    let why = if size == 0 { "it is empty" } else { "it is something else, or was altered or cut" };
-    let text = format!(
-        "{name} is neither a message, nor a stream, nor a protected DEK: {why}; name what `keystead encrypt` or `keystead space \
-         create` wrote, as it was"
-    );
-    Error::new(Code::NotAuthentic, text)
-}
-
-fn show_message(inspection: &message::Inspection) -> Result<()> {
-    let rows = [
-        ["kind", inspection.kind],
-        ["key", &inspection.key],
-        ["algorithm", inspection.algorithm],
-        ["key derivation", inspection.key_derivation],
-        ["size", &counted(inspection.size as u64, "byte")],
-        ["plaintext", &counted(inspection.plaintext_size as u64, "byte")],
-        ["IV", &inspection.iv],
-        ["salt", &inspection.salt],
-        ["key commitment", &inspection.key_commitment],
-    ]
-    .map(|row| row.map(String::from));
-    show::text(&show::columns(&rows))
-}
-
-fn show_protected_dek(inspection: &protected::Inspection) -> Result<()> {
-    let rows = [
-        ["kind", inspection.kind],
-        ["key", &inspection.key],
-        ["KEK", &inspection.kek],
-        ["rung", inspection.rung.name()],
-        ["algorithm", inspection.algorithm],
-        ["size", &counted(inspection.size as u64, "byte")],
-        ["IV", &inspection.iv],
-        ["authenticator", &inspection.authenticator],
-    ]
-    .map(|row| row.map(String::from));
-    show::text(&show::columns(&rows))
-}
-
-fn show_stream(inspection: &stream::Inspection) -> Result<()> {
-    let rows = [
-        ["kind", inspection.kind],
-        ["key", &inspection.key],
-        ["algorithm", inspection.algorithm],
-        ["key derivation", inspection.key_derivation],
-        ["size", &counted(inspection.size, "byte")],
-        ["segments", &inspection.segments.to_string()],
-        ["plaintext", &counted(inspection.plaintext_size, "byte")],
-        ["salt", &inspection.salt],
-        ["key commitment", &inspection.key_commitment],
-    ]
-    .map(|row| row.map(String::from));
-    show::text(&show::columns(&rows))
 }
