@@ -15,6 +15,10 @@ use keystead::audit::{AuditTrail, Row};
 use keystead::config::Audit;
 use keystead::log::{Anchor, AuditorPrivateKey};
 
+/// The columns that a report needs.
+const HEADER: &str =
+    "operation,key_server,ip_address,port,key_name,date,time,user,result,key_version,result_reason,result_message\r\n";
+
 fn report(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_keystead")).args(["audit", "report"]).args(arguments).output().unwrap()
 }
@@ -185,16 +189,14 @@ fn the_page_on_operations_makes_a_report_that_says_how_far_it_is_proven() {
 #[test]
 fn what_is_old_is_due_and_rotated_files_are_one_trail() {
     let folder = tempfile::tempdir().unwrap();
-    let header =
-        "operation,key_server,ip_address,port,key_name,date,time,user,result,key_version,result_reason,result_message";
     let row = |name: &str, version: u32, date: &str| {
         format!("Create,kms1,,5696,{name},{date},10:00:00,me,success,{version},,\r\n")
     };
     let older = folder.path().join("audit.csv.1");
     let rows = [row("orders", 1, "2020-01-01"), row("invoices", 1, "2020-01-01"), "no row at all\r\n".into()];
-    std::fs::write(&older, format!("{header}\r\n{}", rows.concat())).unwrap();
+    std::fs::write(&older, format!("{HEADER}{}", rows.concat())).unwrap();
     let newer = folder.path().join("audit.csv");
-    std::fs::write(&newer, format!("{header}\r\n{}", row("orders", 2, "2100-01-01"))).unwrap();
+    std::fs::write(&newer, format!("{HEADER}{}", row("orders", 2, "2100-01-01"))).unwrap();
     let told = json(&[older.to_str().unwrap(), newer.to_str().unwrap()]);
     assert_eq!((&told["operations"]["success"], &told["unreadable"]), (&3.into(), &1.into()));
     assert_eq!((&told["by_key"]["orders"]["version"], &told["by_key"]["orders"]["rotations"]), (&2.into(), &1.into()));
@@ -236,11 +238,14 @@ fn render(browser: &Path, page: &Path, folder: &Path, port: u16) -> (String, Vec
     (dom, std::fs::read(picture).unwrap())
 }
 
-/// The figures of the page are those of the trail, as another program reads both.
+/// The figures of the page, as a browser shows it, and of the JSON are those of the trail, as another program reads all three.
 fn compare(trail: &Path, dom: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = std::env::var_os("KEYSTEAD_PYTHON").map_or(root.join("build/venv/bin/python"), PathBuf::from);
-    let output = Command::new(python).arg(root.join("tests/report/figures.py")).arg(trail).arg(dom).output().unwrap();
+    let told = trail.with_extension("json");
+    std::fs::write(&told, json(&[trail.to_str().unwrap()]).to_string()).unwrap();
+    let mut command = Command::new(python);
+    let output = command.arg(root.join("tests/report/figures.py")).arg(trail).arg(dom).arg(told).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -288,4 +293,58 @@ fn a_browser_shows_the_page_and_asks_for_nothing_else_whatever_the_names_in_it()
     }
     assert!(dom.contains("&lt;img src=http"), "a hostile name is shown as it is");
     assert!(picture.starts_with(b"\x89PNG") && picture.len() > 10_000, "nothing is to be seen");
+}
+
+/// A trail of the last three years: keys that are rotated and some that are not, servers that cannot be reached or refuse, and
+/// rows that the trail wrote of itself. Its numbers look random and are always the same.
+fn years_of_trail(path: &Path) {
+    let mut state = 1_u64;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    let reasons = ["unreachable", "deadline", "connection lost", "permission denied", "item not found", ""];
+    let mut text = String::from(HEADER);
+    // Every fifth key is older than the trail.
+    let mut versions: [u64; 40] = std::array::from_fn(|key| u64::from(key.is_multiple_of(5)));
+    // No key comes of age within hours of now.
+    let begin = keystead::config::now() / 60 * 60 - 1100 * 86_400 + 43_200;
+    let moment = |seconds: u64| keystead::log::utc(begin + seconds as i64)[..19].replace([' ', 'T'], ",");
+    for day in 0..1098 {
+        for hour in 0..below(4) {
+            let key = below(40) as usize;
+            let is_new = versions[key] == 0 || (!key.is_multiple_of(3) && below(20) == 0);
+            versions[key] += u64::from(is_new);
+            let operation = if is_new { "Create" } else { ["Get", "Locate"][below(2) as usize] };
+            let (minute, user) = (below(60), ["orders", "<b>billing</b>", ""][below(3) as usize]);
+            let failures = if below(4) == 0 { 1 + below(3) } else { 0 };
+            let mut row = |server: u64, end: String| {
+                let name = format!("\"key, \"\"{key}\"\"\"");
+                let moment = moment(day * 86_400 + hour * 3600 + minute * 60 + server);
+                text += &format!("{operation},kms{server}.example.com,,5696,{name},{moment},{user},{end},\r\n");
+            };
+            let reason = reasons[(day as usize + key) % reasons.len()];
+            (0..failures).for_each(|server| row(server, format!("failure,,{reason}")));
+            if failures < 3 {
+                row(failures, format!("success,{},", versions[key]));
+            }
+        }
+        if day % 50 == 7 {
+            text += &format!("log.lost,,,,,{},,failure,,,count {day}\r\n", moment(day * 86_400 + 18_000));
+        }
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+#[test]
+fn a_browser_shows_every_bar_failover_and_rotation_that_the_trail_has() {
+    let Some(browser) = programs::program("chromium") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (file, html, rendered) =
+        (folder.path().join("audit.csv"), folder.path().join("report.html"), folder.path().join("dom.html"));
+    years_of_trail(&file);
+    assert!(report(&[file.to_str().unwrap(), "-o", html.to_str().unwrap()]).status.success());
+    let (dom, _) = render(&browser, &html, folder.path(), 9);
+    std::fs::write(&rendered, dom).unwrap();
+    compare(&file, &rendered);
 }
