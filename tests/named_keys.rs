@@ -366,7 +366,8 @@ fn a_rotation_made_elsewhere_is_followed_within_version_ttl() {
     impatient(&servers).rotate_key("customer-1").unwrap();
     let rotated = Instant::now();
     while key.id().unwrap().version == 1 {
-        assert!(rotated.elapsed() < Duration::from_secs(10), "the rotation went unnoticed");
+        // What a busy machine may take besides is as much again and a little.
+        assert!(rotated.elapsed() < Duration::from_secs(2), "the rotation went unnoticed");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

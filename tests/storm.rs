@@ -22,7 +22,7 @@ const NAMES: [&str; 2] = ["orders", "invoices"];
 const SECOND: Duration = Duration::from_secs(1);
 const VERSION_TTL: Duration = Duration::from_secs(2);
 /// What sixteen busy threads may take from the refresh on a machine of two cores.
-const ALLOWANCE: Duration = Duration::from_secs(1);
+const ALLOWANCE: Duration = Duration::from_secs(2);
 /// And from a rotation, of which the next ones make up.
 const LATE: Duration = Duration::from_secs(4);
 /// In seconds: a server is killed at the second of ten, and back at the third.
