@@ -104,14 +104,17 @@ fn a_space_is_created_in_order_unlocked_elsewhere_and_rewrapped_with_its_data_un
         assert_eq!(client.create_kek(&kek).unwrap().1, Creation::Existed);
 
         let before = log(&servers).len();
-        let gets = servers.count("primary", "Get");
+        let [gets, decryptions] = ["Get", "Decrypt"].map(|operation| servers.count("primary", operation));
         let file = place(&servers, &format!("{space}.dek"));
         let (key, creation) = client.create_space(&space, &kek, &file, Original::Destroy).unwrap();
         assert_eq!((creation, key.id().unwrap()), (Creation::Created, KeyId::of_space(&space, 1).unwrap()));
         assert_eq!(servers.count("primary", "Get") - gets, 1, "the DEK is fetched once, and the KEK never");
         let expected = ["dek_requested", "kek_requested", "dek_retrieved", "dek_protected", "stored", "dek_erased"];
-        let expected: Vec<_> = expected.iter().chain(&["dek_destroyed"]).map(|step| format!("space.{step}")).collect();
+        // What the caller gets is not left over from the creation: it is unlocked once all of that is erased.
+        let unlocking = ["dek_destroyed", "kek_requested", "unlocked"];
+        let expected: Vec<_> = expected.iter().chain(&unlocking).map(|step| format!("space.{step}")).collect();
         assert_eq!(events(&log(&servers)[before..]), expected, "row 91");
+        assert_eq!(servers.count("primary", "Decrypt") - decryptions, 2, "one is the proof");
         assert!(objects(&client, &format!("space:{space}")).iter().all(|object| object.ends_with("destroyed")));
         let message = encrypt(&key, b"value").unwrap();
         assert_eq!(message::key_id(&message).unwrap().to_string(), format!("space:{space}/1"));

@@ -155,7 +155,7 @@ events! {
     SPACE_DEK_DESTROYED = "space.dek_destroyed", Notice, Basic,
         "The key manager's own copy of a data space's key was destroyed; what is left is the protected DEK.";
     SPACE_DEK_ERASED = "space.dek_erased", Notice, Basic,
-        "The unprotected copy of a data space's key was erased from memory.";
+        "Every copy of a data space's key that storing it took was erased from memory; to be used it is unlocked.";
     SPACE_DEK_PROTECTED = "space.dek_protected", Notice, Basic,
         "The key manager encrypted a data space's key under its KEK; `rung` says how.";
     SPACE_DEK_REQUESTED = "space.dek_requested", Notice, Basic,

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
 use super::check_space;
-use super::kek::{Kek, object_name};
+use super::kek::object_name;
 use super::need::place;
 use super::store::{self, Draft, Publication};
 use crate::cluster::Unserved;
@@ -51,13 +51,6 @@ struct Dek {
     server: usize,
 }
 
-/// A space that was just stored.
-struct Stored {
-    protected: Protected,
-    kek: Kek,
-    unlocked: Slot<[u8; DEK_SIZE]>,
-}
-
 impl Keys {
     /// Creates a data space whose protected DEK is in a file, or unlocks the one that is there. Blocks.
     ///
@@ -72,8 +65,11 @@ impl Keys {
                 false => self.begin_creation(name, kek, file, original, deadline)?,
             };
             match stored {
-                Some(Stored { protected, kek, unlocked }) => {
-                    Ok((self.opened(&protected, &kek, unlocked), Creation::Created))
+                Some(protected) => {
+                    // Nothing of it is in memory until now, as the records say.
+                    let unlocked = self.unlock_dek(&protected, deadline);
+                    let (kek, material) = unlocked.map_err(|error| not_unlocked(&protected, file, &error))?;
+                    Ok((self.opened(&protected, &kek, material), Creation::Created))
                 }
                 None => Ok((self.finish_creation(name, kek, file, original, deadline)?, Creation::Existed)),
             }
@@ -88,7 +84,7 @@ impl Keys {
         file: &Path,
         original: Original,
         deadline: Deadline,
-    ) -> Result<Option<Stored>> {
+    ) -> Result<Option<Protected>> {
         // Before anything is made.
         let ready = self.find_kek(kek, deadline)?;
         self.check_rung(&ready, deadline)?;
@@ -121,7 +117,7 @@ impl Keys {
         mut draft: Draft,
         file: &Path,
         deadline: Deadline,
-    ) -> Result<Option<Stored>> {
+    ) -> Result<Option<Protected>> {
         self.tell_space(catalogue::SPACE_KEK_REQUESTED, &dek.id, &[("kek", kek.into())]);
         let kek = self.find_kek(kek, deadline)?;
         let material = self.retrieve(dek, deadline)?;
@@ -131,8 +127,8 @@ impl Keys {
         // Before it is proven, as a KEK that is revoked after that would be the end of it.
         self.note_kek(&protected.header, file, deadline)?;
         let proven = self.prove(&draft, &protected, &material, &kek, deadline);
-        let stored = proven.and_then(|unlocked| Ok((draft.publish()? == Publication::Stored).then_some(unlocked)));
-        let Ok(Some(unlocked)) = stored else {
+        let stored = proven.and_then(|()| draft.publish());
+        let Ok(Publication::Stored) = stored else {
             self.forget_unstored(&protected.header, file, deadline);
             return stored.map(|_taken| None);
         };
@@ -141,7 +137,7 @@ impl Keys {
         self.tell_file(catalogue::SPACE_STORED, &dek.id, file);
         drop(material);
         self.tell_space(catalogue::SPACE_DEK_ERASED, &dek.id, &[]);
-        Ok(Some(Stored { protected, kek, unlocked }))
+        Ok(Some(protected))
     }
 
     /// Unlocks the space in the file, and destroys the original that an interrupted creation may have left.
@@ -258,6 +254,16 @@ fn left_over(dek: &Dek, cause: &Error) -> Error {
         cause.message(),
         dek.id,
         dek.identifier
+    );
+    Error::new(cause.code(), message).after(cause.attempts().to_vec())
+}
+
+fn not_unlocked(protected: &Protected, file: &Path, cause: &Error) -> Error {
+    let message = format!(
+        "the data space is created and {} is complete, but {} could not be unlocked: {}; repeat the call",
+        file.display(),
+        protected.header.space,
+        cause.message()
     );
     Error::new(cause.code(), message).after(cause.attempts().to_vec())
 }

@@ -1,7 +1,7 @@
 //! Data spaces: one DEK each, which is stored near its data, encrypted under a KEK that stays in the key manager.
 //!
 //! The steps come in this order and are recorded one by one, so that a log shows how a space was created (the DEK is asked
-//! for, then the KEK; the DEK is retrieved, protected, stored, erased) and unlocked. `docs/decisions/0020-data-spaces.md`
+//! for, then the KEK; the DEK is retrieved, protected, stored, erased) and then unlocked. `docs/decisions/0020-data-spaces.md`
 //! tells why.
 
 #![forbid(unsafe_code)]
@@ -123,12 +123,12 @@ impl Keys {
         material: &[u8; DEK_SIZE],
         kek: &Kek,
         deadline: Deadline,
-    ) -> Result<Slot<[u8; DEK_SIZE]>> {
+    ) -> Result<()> {
         let unlocked = match Protected::parse(&draft.read_back()?) {
             Ok(read) if read == *written => self.recover_dek(&read, kek, deadline)?,
             _ => return Err(not_proven(written)),
         };
-        if bool::from(unlocked.ct_eq(material)) { Ok(unlocked) } else { Err(not_proven(written)) }
+        if bool::from(unlocked.ct_eq(material)) { Ok(()) } else { Err(not_proven(written)) }
     }
 
     fn tell_protected(&self, protected: &Protected) {

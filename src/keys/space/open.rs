@@ -93,30 +93,30 @@ impl Keys {
         gone.iter().for_each(|open| self.tell_locked(open));
         for (handle, open) in held {
             let Some(version) = handle.current() else { continue };
-            if !version.is_verified_within(self.limits.version_ttl / 4 * 3) {
-                self.verify_space(&handle, &version, &open);
+            let is_due = !version.is_verified_within(self.limits.version_ttl / 4 * 3);
+            if is_due && self.is_destroyed(&version, &open) {
+                handle.end(End::Destroyed);
+                // It is told once the key is gone.
+                drop(version);
+                self.tell_locked(&open);
             }
         }
     }
 
-    fn verify_space(&self, handle: &Handle, version: &Version, open: &Open) {
+    /// Verifies a space's key by its KEK. Whether that was destroyed.
+    fn is_destroyed(&self, version: &Version, open: &Open) -> bool {
         match self.find_version(&open.kek, self.cluster.deadline()) {
             Ok(found) if found.identifier != version.identifier() => {
                 let _recorded = self.alarm_other_key(version, &found);
             }
-            Ok(found) if found.state.is_destroyed() => {
-                handle.end(End::Destroyed);
-                self.tell_locked(open);
-            }
+            Ok(found) if found.state.is_destroyed() => return true,
             Ok(found) => version.verify(standing(&found).standing()),
             Err(error) if is_outage(&error) => self.tell_stale(&open.kek, &error),
-            Err(error) if error.code() == Code::KeyNotFound => {
-                handle.end(End::Destroyed);
-                self.tell_locked(open);
-            }
+            Err(error) if error.code() == Code::KeyNotFound => return true,
             // Recorded where it happened; the key goes on until `max_stale`.
             Err(_) => {}
         }
+        false
     }
 
     pub(in crate::keys) fn quiesce_spaces(&self) {
