@@ -501,6 +501,54 @@ mod tests {
     use super::super::{Format, Severity, catalogue};
     use super::*;
 
+    /// Two writers of one sealed file, as two processes are.
+    #[cfg(feature = "auditor")]
+    fn two_writers(path: &Path) -> ([ChainedFile<View>; 2], crate::log::AuditorPrivateKey) {
+        let auditor = crate::log::AuditorPrivateKey::generate().unwrap();
+        let (rotation, durability) = Default::default();
+        let keeping = Keeping { rotation, durability, auditor: Some(auditor.public()) };
+        let open = || ChainedFile::open(path, "log", keeping, View::new(Format::Syslog, "test", false)).unwrap();
+        ([open(), open()], auditor)
+    }
+
+    #[cfg(feature = "auditor")]
+    fn write(file: &mut ChainedFile<View>, moment: Moment) {
+        let mut batch = Batch::default();
+        batch.push(moment, "kmip.get", Severity::Info, std::iter::empty());
+        file.write(&batch, &Shared::default());
+    }
+
+    /// It was stopped with a record in its queue, which it wrote when the other's checkpoint was long made.
+    #[test]
+    #[cfg(feature = "auditor")]
+    fn what_a_writer_that_hung_wrote_late_is_not_taken_for_an_end_of_sealing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chained");
+        let ([mut hung, mut other], auditor) = two_writers(&path);
+        let now = Moment::now();
+        write(&mut other, now);
+        other.settle(&Shared::default());
+        write(&mut hung, Moment::from_seconds(now.seconds() - 600));
+        write(&mut other, now);
+        let options = crate::log::Options { auditor_keys: &[auditor], ..Default::default() };
+        let report = crate::log::verify_with(&[&path], &options).unwrap();
+        assert!(report.is_intact(), "{report}");
+        assert_eq!(report.streams[0].unsealed_records, Some(2));
+    }
+
+    #[test]
+    #[cfg(feature = "auditor")]
+    fn what_another_process_sealed_wakes_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let ([mut one, mut other], _) = two_writers(&folder.path().join("chained"));
+        write(&mut one, Moment::now());
+        assert_eq!(one.unsettled(), Some(seal_file::PERIOD));
+        write(&mut other, Moment::now());
+        other.settle(&Shared::default());
+        one.settle(&Shared::default());
+        assert_eq!(one.unsettled(), None);
+    }
+
     #[test]
     fn a_count_that_is_lost_with_its_record_is_told_by_the_next() {
         let folder = tempfile::tempdir().unwrap();

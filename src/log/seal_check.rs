@@ -92,8 +92,10 @@ pub(super) struct Seals {
     pub unsealed: Option<(u64, u64)>,
     /// Where the last checkpoint was that fits.
     last: Option<Seen>,
-    /// When the earliest and the latest record behind it were written, in seconds since 1970.
+    /// When the earliest and the latest record behind it happened, in seconds since 1970.
     written: Option<(i64, i64)>,
+    /// When it was made. What stands behind it was not written earlier, though it may have waited that long.
+    sealed_at: i64,
     /// The finding that checkpoints do not fit, while they do not.
     misfit: Option<Option<usize>>,
     gaps: Vec<Gap>,
@@ -133,7 +135,7 @@ impl Seals {
 
     /// Takes the time of a record, before what it says.
     pub fn take_time(&mut self, time: Option<i64>) {
-        if let Some(time) = time {
+        if let Some(time) = time.map(|time| time.max(self.sealed_at)) {
             let (earliest, latest) = self.written.unwrap_or((time, time));
             self.written = Some((earliest.min(time), latest.max(time)));
         }
@@ -214,7 +216,8 @@ impl Seals {
             findings.add(Kind::Unsealed, begins.place, Some(begins.serial), UNVOUCHED);
         }
         self.known.values_mut().for_each(|other| other.is_vouched_for = true);
-        (self.last, self.sealed_to, self.written) = (Some(*seen), Some(seen.serial - 1), None);
+        (self.last, self.sealed_to) = (Some(*seen), Some(seen.serial - 1));
+        self.sealed_at = self.written.take().map_or(self.sealed_at, |(_, latest)| latest);
     }
 
     /// What is wrong lies between the last checkpoint that fits and this one; those that follow hang on the same.

@@ -100,9 +100,9 @@ impl Sealer {
         })
     }
 
-    /// Whether records stand behind the last checkpoint, so far as we know.
+    /// Whether records stand behind the last checkpoint, so far as we know. Another process may have made it, further on.
     pub fn is_behind(&self, position: &Position) -> bool {
-        self.mark.is_none_or(|mark| position.serial != mark.serial)
+        self.mark.is_none_or(|mark| position.serial > mark.serial)
     }
 
     /// Makes a new seal for the chain, whose key is in nobody's hands but the auditor's and ours.
