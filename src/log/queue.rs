@@ -120,6 +120,8 @@ struct State {
     retried: u64,
     /// Found no room since the last record that told of it.
     dropped: u64,
+    /// The record that told of them was lost as well, and another would be. They are told of with the next that comes.
+    is_untold: bool,
     /// So many were lost since the log was opened.
     lost: u64,
     /// Which of those that were put in.
@@ -354,7 +356,7 @@ impl Shared {
         let mut has_gathered = false;
         loop {
             // Once the log is over, what tells of a loss would be lost in turn.
-            if state.waiting.is_empty() && !state.is_over() {
+            if state.waiting.is_empty() && !state.is_over() && !state.is_untold {
                 state.tell_of_loss(Moment::now());
             }
             let is_closed = state.closed_at.is_some();
@@ -400,7 +402,10 @@ impl Shared {
 
     /// Counts what will never be written of the records in `which` of what is being written, and has a later one tell of it.
     pub fn lose(&self, which: Range<usize>, loss: Loss) {
-        self.lock().dropped += loss.to_tell;
+        let mut state = self.lock();
+        state.dropped += loss.to_tell;
+        state.is_untold |= loss.to_tell > loss.records;
+        drop(state);
         self.count_lost(which, loss.records);
     }
 
@@ -436,6 +441,7 @@ impl State {
 
     /// Puts the count of what was lost where the next record goes.
     fn tell_of_loss(&mut self, moment: Moment) {
+        self.is_untold = false;
         if self.dropped == 0 {
             return;
         }
@@ -482,4 +488,39 @@ impl State {
 pub(super) fn cannot_start(error: &io::Error) -> Error {
     let message = format!("the log cannot be started: {error}; free threads or memory for this process");
     Error::new(Code::System, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    /// Has something to settle from its first record on, until it did.
+    struct Unsettled(bool, Sender<()>);
+
+    impl Writer for Unsettled {
+        fn write(&mut self, batch: &Batch, _: &Shared) {
+            self.0 |= !batch.is_empty();
+        }
+
+        fn settle(&mut self, _: &Shared) {
+            self.0 = false;
+            self.1.send(()).unwrap();
+        }
+
+        fn unsettled(&self) -> Option<Duration> {
+            self.0.then_some(Duration::from_millis(100))
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_settled_in_time_though_nothing_more_comes_and_only_once() {
+        let (settled, times) = channel();
+        let queue = Queue::start(Unsettled(false, settled), None).unwrap();
+        let _ = queue.push("kmip.get", Severity::Info, true, std::iter::empty());
+        times.recv_timeout(Duration::from_secs(30)).expect("it is asked to settle");
+        times.recv_timeout(Duration::from_millis(400)).expect_err("there is nothing left to settle");
+        drop(queue);
+    }
 }
