@@ -220,21 +220,32 @@ if(EXISTS "${PROJECT_SOURCE_DIR}/bindings/python/tests")
 endif()
 
 # Campaigns: tests above at full length, one after the other. They take an hour, and are not in the list of a usual run.
-# keystead_campaign(NAME ENVIRONMENT COMMAND...)
-function(keystead_campaign name environment)
-  add_test(NAME campaign-${name} CONFIGURATIONS campaign COMMAND ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+# keystead_campaign(NAME ENVIRONMENT PROOFS COMMAND...): PROOFS are what it has to print besides.
+function(keystead_campaign name environment proofs)
+  set(campaign "${VENV_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/campaign.py" ${proofs} --)
+  add_test(NAME campaign-${name} CONFIGURATIONS campaign COMMAND ${campaign} ${ARGN} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
   set_tests_properties(
     campaign-${name} PROPERTIES TIMEOUT 7200 RUN_SERIAL TRUE ENVIRONMENT "${test_environment};${environment}")
 endfunction()
-keystead_campaign(nonces "KEYSTEAD_NONCES=100000000;KEYSTEAD_NONCE_FORKS=1000" ${rust_test} --test nonces)
-keystead_campaign(storm "KEYSTEAD_STORM_SECONDS=30" ${rust_test} --test storm)
-keystead_campaign(weather "KEYSTEAD_WEATHER_SECONDS=120" ${rust_test} --test weather)
-keystead_campaign(folder "KEYSTEAD_KILLS=100" ${rust_test} --test reencrypt)
+set(shown -- --nocapture)
 keystead_campaign(
-  database "KEYSTEAD_KILLS=100" "${VENV_PYTHON}" -W ignore -m unittest discover -s bindings/python/tests -p test_reencrypt.py)
-keystead_campaign(log "KEYSTEAD_KILLS=1000;KEYSTEAD_TAMPERINGS=100000" ${rust_test} --test log_killed --test log_tampering)
-keystead_campaign(replies "KEYSTEAD_MUTATIONS=1000000" ${rust_test} --test kmip_payloads)
-keystead_campaign(pipe "KEYSTEAD_PIPE_MIB=4096" ${rust_test} --test tool -- a_pipe_of_any_length)
+  nonces "KEYSTEAD_NONCES=100000000;KEYSTEAD_NONCE_FORKS=1000" "(^| )100000000 messages of .* 1000 forks" ${rust_test} --test nonces ${shown})
+keystead_campaign(
+  storm "KEYSTEAD_STORM_SECONDS=30" "16 threads. 30 rotations of 2 keys. 3 restarts" ${rust_test} --test storm ${shown})
+keystead_campaign(
+  weather "KEYSTEAD_WEATHER_SECONDS=120" "Go, 120s: [0-9]+ calls;PyKmip, 120s: [0-9]+ calls" ${rust_test} --test weather ${shown})
+keystead_campaign(folder "KEYSTEAD_KILLS=100" "(^| )100 kills" ${rust_test} --test reencrypt ${shown})
+# Without PostgreSQL its part is skipped, and so the proof is missing.
+foreach(kind IN ITEMS pykmip go)
+  keystead_campaign(
+    database-${kind} "KEYSTEAD_KILLS=100;KEYSTEAD_KEY_SERVERS=${kind}" "sqlite: 100 kills;postgresql: 100 kills" #
+    "${VENV_PYTHON}" -W ignore -m unittest discover -s bindings/python/tests -p test_reencrypt.py)
+endforeach()
+keystead_campaign(
+  log "KEYSTEAD_KILLS=1000;KEYSTEAD_TAMPERINGS=100000" "(^| )1000 kills;(^| )100000 tamperings" #
+  ${rust_test} --test log_killed --test log_tampering ${shown})
+keystead_campaign(replies "KEYSTEAD_MUTATIONS=1000000" "(^| )1000000 altered replies" ${rust_test} --test kmip_payloads ${shown})
+keystead_campaign(pipe "KEYSTEAD_PIPE_MIB=4096" "(^| )4096 MiB" ${rust_test} --test tool -- --nocapture a_pipe_of_any_length)
 add_custom_target(
   campaign
   COMMAND "${CMAKE_CTEST_COMMAND}" --build-config campaign --tests-regex ^campaign- --output-on-failure

@@ -141,6 +141,7 @@ fn no_acknowledged_record_is_lost_with_the_application() {
         let report = check(folder.path(), name, &["last.".to_owned()]);
         assert!(report.is_intact(), "{name}: {report}");
     }
+    println!("{kills} kills, {tears} of them within a write");
 }
 
 const NAMES: [&str; 2] = ["keystead.log", "audit.csv"];

@@ -1,17 +1,21 @@
 //! What `keystead reencrypt` promises for a folder of files.
 //!
-//! `KEYSTEAD_KILLS` says how often a running command is killed; 4 times if it does not.
+//! `KEYSTEAD_KILLS` says how often a running command is killed; 4 times if it does not. `KEYSTEAD_SEED` says when.
 
+#[path = "common/dice.rs"]
+mod dice;
 #[path = "common/keyservers.rs"]
 mod keyservers;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use dice::Dice;
 use keyservers::{KeyServers, Kind};
 use keystead::client::{Key, Original};
 use keystead::envelope::{key_id, stream};
@@ -231,27 +235,29 @@ fn a_folder_survives_its_command_being_killed_at_any_moment() {
     let command = ["--json", "reencrypt", "--key", "documents", "--aad", "{path}", root];
     let wanted: u32 = std::env::var("KEYSTEAD_KILLS").map_or(4, |kills| kills.parse().unwrap());
     let (mut kills, mut completed, mut leftovers) = (0, 0, 0);
-    // A number that is spread well over all moments; no generator of random numbers is at hand.
-    let mut moment = 0.0_f64;
+    let mut dice = Dice::new();
     while kills < wanted || completed == 0 {
-        moment = (moment + 0.618_034).fract();
-        let mut child = tool(&servers.config, &command).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = tool(&servers.config, &command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if kills < wanted {
-            std::thread::sleep(Duration::from_millis(50) + Duration::from_secs_f64(moment * 0.7));
+            std::thread::sleep(Duration::from_millis(50) + Duration::from_secs_f64(dice.throw() * 0.7));
             child.kill().unwrap();
         }
         let output = child.wait_with_output().unwrap();
         let versions = files.check(&client);
-        if output.status.success() {
-            completed += 1;
-            assert_eq!(versions, [client.key("documents").unwrap().id().unwrap().to_string()]);
-            assert_eq!(files.leftovers(), 0);
-            client.rotate_key("documents").unwrap();
-        } else {
+        // A command that had ended was not killed.
+        if output.status.signal() == Some(libc::SIGKILL) {
             kills += 1;
             leftovers += files.leftovers();
+            continue;
         }
+        assert!(output.status.success(), "{output:?}");
+        completed += 1;
+        assert!(completed <= 20 * wanted + 20, "only {kills} of {wanted} kills came before the end of a command");
+        assert_eq!(versions, [client.key("documents").unwrap().id().unwrap().to_string()]);
+        assert_eq!(files.leftovers(), 0);
+        client.rotate_key("documents").unwrap();
     }
+    assert_eq!(kills, wanted);
     println!("{kills} kills, {leftovers} of them in the middle of a file, {completed} commands completed");
 }
 

@@ -350,6 +350,7 @@ fn a_pipe_of_any_length_is_encrypted_and_decrypted_in_constant_memory() {
     assert_eq!(from.read(&mut [0]).unwrap(), 0, "nothing follows");
     assert!(encrypts.wait().unwrap().success() && decrypts.wait().unwrap().success());
     assert!(peaks.iter().all(|&peak| peak < LIMIT_KIB), "{peaks:?} KiB for {pieces} MiB");
+    println!("{pieces} MiB through a pipe in {peaks:?} KiB");
 }
 
 #[test]

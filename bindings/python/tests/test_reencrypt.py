@@ -1,6 +1,7 @@
 """What moving a table to the newest versions of its keys promises.
 
-KEYSTEAD_KILLS says how often a running job is killed, on each kind of database; twice if it does not.
+KEYSTEAD_KILLS says how often a running job is killed, on each kind of database; twice if it does not. KEYSTEAD_SEED
+says when, and what another writer writes meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 import unittest
 from collections.abc import Callable
 from itertools import count
@@ -54,9 +56,9 @@ class WithATable(WithKeyServers):
         self.expected: Plaintexts = {}
 
     def fill(self, rows: int) -> None:
-        random.seed(rows)
+        tenants = random.Random(rows)
         for row in range(rows):
-            tenant = random.choice(TENANTS)
+            tenant = tenants.choice(TENANTS)
             cells = [self.message(row, tenant, column, f"{column} of {row}".encode()) for column in COLUMNS]
             if row % 7 == 0:
                 cells[1] = None
@@ -235,8 +237,10 @@ class AKilledJob(WithATable):
         self.fill(ROWS)
         self.rotate()
         kills = completed = 0
-        moments = random.Random(os.environ.get("KEYSTEAD_SEED", "7"))
-        with Writer(self) as writer:
+        seed = os.environ.get("KEYSTEAD_SEED") or str(time.time_ns())
+        print(f"KEYSTEAD_SEED={seed} repeats this", flush=True)
+        moments = random.Random(seed)
+        with Writer(self, seed) as writer:
             while kills < KILLS or completed == 0:
                 # One that has only the proof before it is let go on, so that most are killed while they move rows.
                 is_spared = kills >= KILLS or self.versions() == {key.id for key in self.keys.values()}
@@ -276,8 +280,9 @@ class AKilledJob(WithATable):
 class Writer:
     """Another part of the application: writes rows again and again, and remembers what it wrote."""
 
-    def __init__(self, table: WithATable) -> None:
+    def __init__(self, table: WithATable, seed: str) -> None:
         self._table = table
+        self._random = random.Random(seed)
         self._turn = threading.Lock()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._write)
@@ -301,7 +306,7 @@ class Writer:
         tenants = {row: tenant for row, tenant, *_ in self._read(connection)}
         while not self._is_over.wait(0.01):
             with self._turn:
-                row, column = random.randrange(ROWS), COLUMNS[0]
+                row, column = self._random.randrange(ROWS), COLUMNS[0]
                 message = table.message(row, tenants[row], column, f"written {self.written}".encode())
                 cursor = connection.cursor()
                 cursor.execute(f"UPDATE customers SET {column} = {table.mark} WHERE id = {row}", (message,))
