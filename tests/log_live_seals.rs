@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -219,4 +219,48 @@ fn what_a_real_rsyslogd_kept_is_proven_with_the_tool() {
     assert!(streams.len() == 2 && streams.iter().all(is_proven), "{report:#}");
     fs::write(&kept, whole().replacen("customer 25", "customer 52", 1)).unwrap();
     assert_eq!(verify(&["--collected"])["findings"][0]["kind"], "altered");
+}
+
+/// As a service manager keeps it: what two processes wrote to their standard error at once, in one file.
+#[test]
+fn what_processes_wrote_to_standard_error_is_proven_with_the_tool() {
+    const AUDITOR: &str = "KEYSTEAD_TEST_AUDITOR";
+    const EACH: usize = 1500;
+    const NAME: &str = "what_processes_wrote_to_standard_error_is_proven_with_the_tool";
+    if let Some(pem) = std::env::var_os(AUDITOR) {
+        let auditor = AuditorKey::from_pem(pem.to_str().unwrap().as_bytes()).unwrap();
+        let config = config::Log { level: Level::Verbose, ..config(Format::Syslog, Some(Target::Stderr), auditor) };
+        let log = Log::open(&config, "orders").unwrap();
+        (1..=EACH).for_each(|number| write(&log, number));
+        assert!(log.flush(PATIENCE));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let [kept, key] = ["kept", "auditor.key"].map(|name| folder.path().join(name));
+    let auditor = AuditorPrivateKey::generate().unwrap();
+    fs::write(&key, &*auditor.to_pem().unwrap()).unwrap();
+    let file = fs::OpenOptions::new().create(true).append(true).open(&kept).unwrap();
+    let start = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]).env(AUDITOR, auditor.to_public_pem().unwrap());
+        command.stdout(Stdio::null()).stderr(file.try_clone().unwrap()).spawn().unwrap()
+    };
+    let mut processes = [start(), start()];
+    assert!(processes.iter_mut().all(|process| process.wait().unwrap().success()));
+    let verify = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keystead"));
+        command.args(["--json", "log", "verify", "--of", "log", "--collected", "--auditor-key"]).args([&key, &kept]);
+        serde_json::from_slice::<serde_json::Value>(&command.output().unwrap().stdout).unwrap()
+    };
+    let report = verify();
+    assert_eq!(report["intact"], true, "{report:#}");
+    let streams = report["streams"].as_array().unwrap();
+    let is_proven = |stream: &serde_json::Value| {
+        let serial = |name: &str| stream[name].as_u64().unwrap();
+        serial("sealed_to") + 1 == serial("last_serial") && serial("records") > EACH as u64
+    };
+    assert!(streams.len() == 2 && streams.iter().all(is_proven), "{report:#}");
+    let text = fs::read_to_string(&kept).unwrap();
+    fs::write(&kept, text.replacen("customer 25", "customer 52", 1)).unwrap();
+    assert_eq!(verify()["findings"][0]["kind"], "altered");
 }

@@ -163,7 +163,7 @@ impl Log {
             diagnostics::add(host);
         }
         if log.is_enabled(Level::Verbose) {
-            log.warn_of_level();
+            log.warn_of_level(config.target == Some(Target::Stderr));
         }
         Ok(log)
     }
@@ -271,12 +271,13 @@ impl Log {
         self.queue.iter().chain(self.host.as_deref())
     }
 
-    fn warn_of_level(&self) {
+    /// Where the log itself is on standard error, nothing but records is.
+    fn warn_of_level(&self, is_on_stderr: bool) {
         let level = if self.level == Level::Debug { "debug" } else { "verbose" };
         let message = format!(
             "the log level {level:?} shows details of the application and fills disks; set \"basic\" when you are done"
         );
-        if self.host.is_none() {
+        if self.host.is_none() && !is_on_stderr {
             warn_on_stderr(&message);
         }
         let fields = [("level", level.into()), ("message", message.into())];

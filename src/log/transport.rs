@@ -105,7 +105,8 @@ impl Outlet for Transport {
             None => self.open()?,
         };
         match &mut opened {
-            Opened::Stderr => writeln!(io::stderr().lock(), "{line}")?,
+            // In one write, so that nothing of other processes comes between a line and its end.
+            Opened::Stderr => io::stderr().lock().write_all(format!("{line}\n").as_bytes())?,
             Opened::Datagrams(logger) => logger.info(line).map_err(io_error)?,
             // Octet counting (RFC 6587 §3.4.1).
             Opened::Tcp(stream) => {
