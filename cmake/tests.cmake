@@ -89,6 +89,9 @@ endfunction()
 
 # Form. `check` is the formatters and linters in one command, `format` repairs what they can.
 set(rust_lint "${KEYSTEAD_CARGO}" clippy --release --all-targets ${KEYSTEAD_CARGO_ARGS} -- -D warnings)
+# What Rust programs are offered: the crate without its internals.
+set(rust_lint_offered
+    "${KEYSTEAD_CARGO}" clippy --release --lib --locked --target-dir "${PROJECT_BINARY_DIR}/cargo" -- -D warnings)
 if(go)
   get_filename_component(gofmt "${KEYSTEAD_GO}" REALPATH)
   get_filename_component(gofmt "${gofmt}" DIRECTORY)
@@ -108,6 +111,7 @@ add_custom_target(
   ${go_format_check}
   ${go_vet}
   COMMAND ${rust_lint}
+  COMMAND ${rust_lint_offered}
   WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}"
   COMMENT "Checking form: rustfmt, ruff, mypy --strict, gofmt, go vet, clippy (cmake --build build --target format repairs the formats)"
   USES_TERMINAL VERBATIM)

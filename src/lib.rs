@@ -6,11 +6,21 @@
 //! (`docs/FORMAT.md`).
 //!
 //! Modules are layers. Each names only those above it in the list below, so data travels down and
-//! results travel up.
+//! results travel up. What stands behind the client is for our own tests, benchmarks and tool alone, and needs the feature
+//! `internals`: through the rest no program gives or takes the bytes of a key (`docs/decisions/0042-rust-surface.md`).
+
+// What only they use is dead without them.
+#![cfg_attr(not(feature = "internals"), allow(dead_code, unused_imports))]
 
 pub mod error;
+#[cfg(not(feature = "internals"))]
+mod platform;
+#[cfg(feature = "internals")]
 pub mod platform;
 
+#[cfg(not(feature = "internals"))]
+mod memory;
+#[cfg(feature = "internals")]
 pub mod memory;
 
 pub mod audit;
@@ -18,12 +28,24 @@ pub mod config;
 pub mod log;
 
 pub mod envelope;
+#[cfg(not(feature = "internals"))]
+mod kmip;
+#[cfg(feature = "internals")]
 pub mod kmip;
 
+#[cfg(not(feature = "internals"))]
+mod cluster;
+#[cfg(feature = "internals")]
 pub mod cluster;
+#[cfg(not(feature = "internals"))]
+mod keys;
+#[cfg(feature = "internals")]
 pub mod keys;
 
 pub mod client;
+#[cfg(not(feature = "internals"))]
+mod ffi;
+#[cfg(feature = "internals")]
 pub mod ffi;
 
 pub use client::Client;
