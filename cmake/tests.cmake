@@ -57,8 +57,18 @@ add_custom_command(
   USES_TERMINAL VERBATIM)
 add_custom_target(log_programs DEPENDS "${LOG_PROGRAMS}/stamp")
 
+# Where tests make their folders. Names of sockets have at most 107 bytes, and those of key servers take half of them.
+set(scratch "${PROJECT_BINARY_DIR}/tmp")
+string(LENGTH "${scratch}" scratch_length)
+if(scratch_length GREATER 48)
+  set(scratch /tmp)
+  message(STATUS "The name of the build's folder is too long for sockets: tests make their folders in /tmp, and remove them")
+endif()
+file(MAKE_DIRECTORY "${scratch}")
+
 # What any test or example may want to know.
 set(test_environment
+    "TMPDIR=${scratch}"
     "KEYSTEAD_BUILD=${PROJECT_BINARY_DIR}" "KEYSTEAD_LIBRARY=${KEYSTEAD_LIBRARY}" "KEYSTEAD_COMMAND=${KEYSTEAD_COMMAND}"
     "KEYSTEAD_PYTHON=${VENV_PYTHON}" "KEYSTEAD_GO_SERVER=${GO_SERVER}" "KEYSTEAD_LOG_PROGRAMS=${LOG_PROGRAMS}/bin"
     "KEYSTEAD_REQUIRED_PROGRAMS=${LOG_PROGRAMS}/fetched"

@@ -68,7 +68,7 @@ class PyKmipServer(Server):
         arguments = ["-f", str(self._write_settings(certificate)), "-l", str(self._log.path)]
         child = os.fork()
         if child == 0:
-            _serve(arguments, self._output)
+            _serve(arguments, self._output, self._folder)
         os.setpgid(child, child)
         self._group = child
         self._guard.watch(child)
@@ -139,7 +139,7 @@ class PyKmipServer(Server):
         return words
 
 
-def _serve(arguments: list[str], output: Path) -> NoReturn:
+def _serve(arguments: list[str], output: Path, folder: Path) -> NoReturn:
     """In the child: is PyKMIP's server until it is killed, and keeps nothing else of the harness."""
     try:
         os.setpgid(0, 0)  # So does the parent: whoever is first.
@@ -150,6 +150,8 @@ def _serve(arguments: list[str], output: Path) -> NoReturn:
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         warnings.simplefilter("ignore")
+        # Its sockets lie where they are removed, however it ends.
+        tempfile.tempdir = str(folder)
         sys.argv = ["pykmip-server", *arguments]
         program.main()
     except BaseException:

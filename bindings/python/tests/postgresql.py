@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[3] / "tests/servers"))
+
+from guard import Guard
 
 SKIPPED = 77
 
@@ -26,12 +31,20 @@ def programs() -> Path | None:
     return Path(path).parent if path else None
 
 
+def is_open_to_all(folder: Path) -> bool:
+    """Whether another user comes into the folder."""
+    return all(part.stat().st_mode & stat.S_IXOTH for part in (folder, *folder.parents))
+
+
 class PostgreSQL:
-    """A running server. It refuses to run as root, and so gets another user then."""
+    """A running server. It refuses to run as root, and so gets another user then. It ends with us, however we end."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="keystead-postgresql-"))
         self._user: dict[str, Any] = {"user": "nobody"} if os.getuid() == 0 else {}
+        place = Path(tempfile.gettempdir()).resolve()
+        within = "/tmp" if self._user and not is_open_to_all(place) else place
+        self.folder = Path(tempfile.mkdtemp(prefix="keystead-postgresql-", dir=within))
+        self._guard = Guard(self.folder)
         if self._user:
             shutil.chown(self.folder, "nobody")
         data = self.folder / "data"
@@ -40,7 +53,9 @@ class PostgreSQL:
         server = [str(folder / "postgres"), "-D", str(data), "-k", str(self.folder)]
         server += ["-c", "listen_addresses=", "-c", "fsync=off"]
         log = open(self.folder / "log", "wb")  # noqa: SIM115 - the server keeps it
-        self._process = subprocess.Popen(server, stdout=log, stderr=log, cwd=self.folder, **self._user)
+        options: dict[str, Any] = {"cwd": self.folder, "start_new_session": True, **self._user}
+        self._process = subprocess.Popen(server, stdout=log, stderr=log, **options)
+        self._guard.watch(self._process.pid)
         self.database = f"host={self.folder} user=keystead dbname=postgres"
         self._await_ready(folder / "pg_isready")
 
@@ -58,7 +73,8 @@ class PostgreSQL:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._guard.forget(self._process.pid)
+        self._guard.finish()
 
 
 def main() -> int:
