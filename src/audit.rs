@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::log::chain::{ChainedFile, Form, Keeping, Link};
 use crate::log::layout::{Layout, push_hex};
 use crate::log::queue::{Queue, Ticket};
-use crate::log::time::{Moment, push_ascii, push_digits};
+use crate::log::time::{Moment, push_ascii, push_digits, push_numbers};
 use crate::log::{self, Record, Severity, text};
 
 /// One row.
@@ -81,21 +81,19 @@ impl AuditTrail {
             push_address(&mut made, address);
         }
         let (numbers_at, duration) = (made.len(), u64::try_from(row.duration.as_micros()).unwrap_or(u64::MAX));
-        let ends = [row.port.into(), row.key_version.map_or(0, u64::from), duration].map(|number| {
-            push_digits(&mut made, number, 1);
-            made.len()
-        });
+        let port = (row.port != 0).then_some(row.port.into());
+        let ends = push_numbers(&mut made, [port, row.key_version.map(u64::from), Some(duration)]);
         let (address, port) = (&made[..numbers_at], &made[numbers_at..ends[0]]);
         let (version, duration) = (&made[ends[0]..ends[1]], &made[ends[1]..]);
         let cells: [&str; CELLS] = [
             row.operation,
             row.key_server,
             address,
-            if row.port == 0 { "" } else { port },
+            port,
             row.key_name,
             row.user,
             if row.succeeded { "success" } else { "failure" },
-            if row.key_version.is_none() { "" } else { version },
+            version,
             row.identifier,
             row.state,
             row.kmip_version,
@@ -103,7 +101,7 @@ impl AuditTrail {
             row.result_message,
             duration,
         ];
-        Written(self.queue.push(ROW, Severity::Info, true, cells.into_iter().map(|cell| ("", cell))))
+        Written(self.queue.push(ROW, Severity::Info, true, cells.iter().map(|cell| ("", *cell))))
     }
 
     /// Waits until the row is in the file. Returns why it is not.

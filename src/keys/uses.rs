@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::envelope::batch::Values;
 use crate::envelope::{self, KeyId, message, stream};
 use crate::error::{Code, Error, Result};
+use crate::log::time::push_numbers;
 use crate::log::{Level, Log, Record, Severity, catalogue};
 
 /// Where uses of keys are recorded.
@@ -160,24 +161,33 @@ impl Uses {
         if failure.is_some_and(|(code, _)| code == Code::BufferTooSmall) {
             return;
         }
-        let digits = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let mut digits = String::with_capacity(48);
+        let numbers =
+            [use_.key.map(|key| key.version.into()), use_.new_version.map(u64::from), use_.count, Some(use_.size)];
+        let ends = push_numbers(&mut digits, numbers);
         let (mask, role) = use_.view.unwrap_or_default();
         let reason = failure.map(|(code, _)| code.name().to_lowercase().replace('_', " ")).unwrap_or_default();
-        let fields: [(&str, Cow<'_, str>); 10] = [
+        let mut fields: [(&str, Cow<'_, str>); 10] = [
             ("key_name", use_.key.map_or(use_.name, |key| &key.name).into()),
-            ("key_version", digits(use_.key.map(|key| key.version.into())).into()),
-            ("new_version", digits(use_.new_version.map(u64::from)).into()),
-            ("count", digits(use_.count).into()),
-            ("size", digits(Some(use_.size)).into()),
+            ("key_version", digits[..ends[0]].into()),
+            ("new_version", digits[ends[0]..ends[1]].into()),
+            ("count", digits[ends[1]..ends[2]].into()),
+            ("size", digits[ends[2]..].into()),
             ("mask", mask.into()),
             ("role", role.into()),
             ("result", if failure.is_none() { "success" } else { "failure" }.into()),
             ("reason", reason.into()),
             ("message", failure.map(|(_, message)| message).unwrap_or_default().into()),
         ];
-        let told: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let mut told = 0;
+        for at in 0..fields.len() {
+            if !fields[at].1.is_empty() {
+                fields.swap(told, at);
+                told += 1;
+            }
+        }
         let severity = if failure.is_none() { Severity::Info } else { Severity::Warning };
-        self.0.write(&Record { event: use_.event, severity, level: Level::Verbose, fields: &told });
+        self.0.write(&Record { event: use_.event, severity, level: Level::Verbose, fields: &fields[..told] });
     }
 }
 

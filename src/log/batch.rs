@@ -12,8 +12,11 @@ use crate::memory::copy::{copy, fetch_line};
 const MAX_RECORDS: usize = 8192;
 const MAX_TEXT: usize = 8 << 20;
 
-/// So far ahead, in bytes, memory is fetched that the thread that writes had last: what two or three records take.
-const AHEAD: usize = 256;
+/// So far ahead, in bytes, memory is fetched that the thread that writes had last.
+const AHEAD: usize = 512;
+
+/// So many shapes are kept from one use of a batch to the next.
+const MAX_SHAPES: usize = 256;
 
 /// A field of a record.
 pub(crate) type Field<'a> = (&'static str, Cow<'a, str>);
@@ -24,20 +27,27 @@ pub(crate) struct Batch {
     /// The values of all fields, and room for more behind `used`.
     text: Vec<u8>,
     used: usize,
-    /// Each field's name, and where in `text` its value ends.
-    fields: Vec<(&'static str, usize)>,
+    /// Where in `text` each value ends.
+    ends: Vec<u32>,
     entries: Vec<Entry>,
+    shapes: Vec<Shape>,
+    /// The shape of the last record, which the next one probably has.
+    last: usize,
+}
+
+/// What all records of one call in the source have in common.
+struct Shape {
+    event: &'static str,
+    severity: Severity,
+    names: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     moment: Moment,
-    event: &'static str,
-    severity: Severity,
-    /// Where its fields end.
-    fields: usize,
-    /// Where their values end.
-    text: usize,
+    shape: u32,
+    /// How many fields there are up to its last.
+    fields: u32,
 }
 
 impl Batch {
@@ -48,20 +58,38 @@ impl Batch {
         moment: Moment,
         event: &'static str,
         severity: Severity,
-        fields: impl Iterator<Item = (&'static str, &'a str)>,
+        fields: impl Iterator<Item = (&'static str, &'a str)> + Clone,
     ) {
-        for (name, value) in fields {
+        for (_, value) in fields.clone() {
             if value.len() <= text::MAX_VALUE {
                 self.put(value);
             } else {
                 self.put(&text::shortened(value));
             }
-            self.fields.push((name, self.used));
-            fetch_ahead(&self.fields, self.fields.len());
+            self.ends.push(self.used as u32);
         }
-        self.entries.push(Entry { moment, event, severity, fields: self.fields.len(), text: self.used });
+        let names = fields.map(|(name, _)| name);
+        if !self.shapes.get(self.last).is_some_and(|shape| shape.is_of(event, severity, names.clone())) {
+            self.find_shape(event, severity, names);
+        }
+        self.entries.push(Entry { moment, shape: self.last as u32, fields: self.ends.len() as u32 });
+        fetch_ahead(&self.ends, self.ends.len());
         fetch_ahead(&self.entries, self.entries.len());
         fetch_ahead(&self.text, self.used);
+    }
+
+    #[cold]
+    fn find_shape(
+        &mut self,
+        event: &'static str,
+        severity: Severity,
+        names: impl Iterator<Item = &'static str> + Clone,
+    ) {
+        let known = self.shapes.iter().position(|shape| shape.is_of(event, severity, names.clone()));
+        self.last = known.unwrap_or(self.shapes.len());
+        if known.is_none() {
+            self.shapes.push(Shape { event, severity, names: names.collect() });
+        }
     }
 
     /// Most values are short, and a call of the C library's copy would cost more than they do.
@@ -101,14 +129,29 @@ impl Batch {
 
     pub fn clear(&mut self) {
         self.used = 0;
-        self.fields.clear();
+        self.ends.clear();
         self.entries.clear();
+        if self.shapes.len() > MAX_SHAPES {
+            self.shapes.clear();
+        }
     }
 
     /// All of them, to be read.
     pub fn records(&self) -> Records<'_> {
         let text = std::str::from_utf8(&self.text[..self.used]).expect("it was put together of whole strings");
         Records { batch: self, text }
+    }
+}
+
+impl Shape {
+    /// By where the names are: as texts they would cost more than the rest of a record.
+    #[inline]
+    fn is_of(&self, event: &'static str, severity: Severity, mut names: impl Iterator<Item = &'static str>) -> bool {
+        let mut own = self.names.iter();
+        std::ptr::eq(self.event, event)
+            && self.severity == severity
+            && names.all(|name| own.next().is_some_and(|own| std::ptr::eq(*own, name)))
+            && own.next().is_none()
     }
 }
 
@@ -132,16 +175,18 @@ impl<'a> Records<'a> {
 
     /// Collects the fields of the record at `index` in `fields`, and returns when it happened and what it is without them.
     pub fn read(self, index: usize, fields: &mut Vec<Field<'a>>) -> (Moment, &'static str, Severity) {
-        let Batch { entries, fields: places, .. } = self.batch;
+        let Batch { entries, ends, shapes, .. } = self.batch;
         let entry = entries[index];
-        let before = index.checked_sub(1).map(|before| entries[before]);
-        let (first, mut start) = before.map_or((0, 0), |before| (before.fields, before.text));
+        let shape = &shapes[entry.shape as usize];
+        let first = entry.fields as usize - shape.names.len();
+        let mut start = first.checked_sub(1).map_or(0, |before| ends[before] as usize);
         fields.clear();
-        for (name, end) in &places[first..entry.fields] {
-            fields.push((name, Cow::Borrowed(&self.text[start..*end])));
-            start = *end;
+        for (name, end) in shape.names.iter().zip(&ends[first..]) {
+            let end = *end as usize;
+            fields.push((name, Cow::Borrowed(&self.text[start..end])));
+            start = end;
         }
-        (entry.moment, entry.event, entry.severity)
+        (entry.moment, shape.event, shape.severity)
     }
 }
 

@@ -144,6 +144,16 @@ fn to_the_second(seconds: i64) -> [u8; TO_THE_SECOND] {
     text
 }
 
+/// Appends the numbers that are given, one behind the other, and returns where each ends, or would.
+pub(crate) fn push_numbers<const N: usize>(out: &mut String, numbers: [Option<u64>; N]) -> [usize; N] {
+    numbers.map(|number| {
+        if let Some(number) = number {
+            push_digits(out, number, 1);
+        }
+        out.len()
+    })
+}
+
 /// Appends a number of at least so many digits, of which there are at most 8. Records hold many numbers, and the formatter of
 /// the standard library takes most of their time.
 pub(crate) fn push_digits(out: &mut String, number: u64, width: usize) {
