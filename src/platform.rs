@@ -146,10 +146,12 @@ pub fn microseconds_since_1970() -> i64 {
 }
 
 /// As [`microseconds_since_1970`], at tick resolution (1 to 10 ms).
+#[inline]
 pub fn microseconds_since_1970_at_the_last_tick() -> i64 {
     microseconds_of(libc::CLOCK_REALTIME_COARSE)
 }
 
+#[inline]
 fn microseconds_of(clock: libc::clockid_t) -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is valid for writes; every Linux since 2.6.32 has the clocks and the call cannot fail.
@@ -243,6 +245,7 @@ impl ProcessStamp {
     }
 
     /// Whether the stamp was taken in this process.
+    #[inline]
     pub fn is_current(self) -> bool {
         self == ProcessStamp::current()
     }

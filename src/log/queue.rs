@@ -25,6 +25,9 @@ use crate::platform::ProcessStamp;
 
 /// So long the thread lets records come together that nobody waits for.
 const GATHER: Duration = Duration::from_millis(20);
+/// So often the thread looks by itself whether something came before it sleeps until it is woken: to wake it is a call of the
+/// system, and whoever does then meets it at the lock.
+const LOOKS: u32 = 5;
 /// So long a collector is tried after the log was closed, if records still wait.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -141,7 +144,7 @@ struct State {
 enum Thread {
     #[default]
     Writing,
-    /// It lets records come together.
+    /// It lets records come together, and looks in a moment.
     Gathering,
     Asleep,
 }
@@ -185,7 +188,7 @@ impl Queue {
         event: &'static str,
         severity: Severity,
         is_urgent: bool,
-        fields: impl Iterator<Item = (&'static str, &'a str)>,
+        fields: impl Iterator<Item = (&'static str, &'a str)> + Clone,
     ) -> Ticket {
         if !self.process.is_current() {
             return Ticket(LOST);
@@ -345,6 +348,7 @@ impl Drop for Queue {
 }
 
 impl Shared {
+    #[inline]
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -353,7 +357,7 @@ impl Shared {
     /// then; `None` once the log is closed and all is written.
     fn take(&self, batch: &mut Batch, unsettled: Option<Duration>) -> Option<bool> {
         let mut state = self.lock();
-        let mut has_gathered = false;
+        let (mut has_gathered, mut looks) = (false, LOOKS);
         loop {
             // Once the log is over, what tells of a loss would be lost in turn.
             if state.waiting.is_empty() && !state.is_over() && !state.is_untold {
@@ -367,16 +371,18 @@ impl Shared {
             if is_closed {
                 return None;
             }
-            state.thread = if is_empty { Thread::Asleep } else { Thread::Gathering };
-            if let (true, Some(patience)) = (is_empty, unsettled) {
+            if !is_empty || looks > 0 {
+                state.thread = Thread::Gathering;
+                state = self.woken.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
+                (has_gathered, looks) = (true, looks.saturating_sub(1));
+            } else if let Some(patience) = unsettled {
+                state.thread = Thread::Asleep;
                 let waited = self.woken.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
                 state = waited.0;
                 state.wants_retry |= waited.1.timed_out();
-            } else if is_empty {
-                state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
             } else {
-                state = self.woken.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner).0;
-                has_gathered = true;
+                state.thread = Thread::Asleep;
+                state = self.woken.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.thread = Thread::Writing;
         }
@@ -440,11 +446,16 @@ impl State {
     }
 
     /// Puts the count of what was lost where the next record goes.
+    #[inline]
     fn tell_of_loss(&mut self, moment: Moment) {
         self.is_untold = false;
-        if self.dropped == 0 {
-            return;
+        if self.dropped > 0 {
+            self.push_loss(moment);
         }
+    }
+
+    #[cold]
+    fn push_loss(&mut self, moment: Moment) {
         let reason = self.failure.clone().unwrap_or_else(|| "the queue was full".to_owned());
         let notice = Notice::Lost { count: std::mem::take(&mut self.dropped), reason };
         let event = notice.event();
