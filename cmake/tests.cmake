@@ -41,19 +41,19 @@ else()
   add_custom_target(go_server)
 endif()
 
-# The programs that logs and reports meet elsewhere: collectors, normalizers, logrotate and a browser, from Debian's packages
+# The programs of others that tests need: collectors, normalizers, logrotate, a browser and strace, from Debian's packages
 # into the build. What can be neither fetched nor found on the PATH is skipped: the tests program-NAME below say so.
 set(LOG_PROGRAMS "${PROJECT_BINARY_DIR}/log-programs")
 set(fetch_programs "${KEYSTEAD_PYTHON}" "${PROJECT_SOURCE_DIR}/tests/log_programs/fetch.py" "${LOG_PROGRAMS}")
-find_program(KEYSTEAD_APT_GET apt-get DOC "Fetches the programs that logs meet")
+find_program(KEYSTEAD_APT_GET apt-get DOC "Fetches the programs of others that tests need")
 if(NOT KEYSTEAD_APT_GET)
-  message(STATUS "No apt-get: tests with rsyslogd, syslog-ng, lognormalizer, logrotate and Chromium use those that are installed")
+  message(STATUS "No apt-get: tests with rsyslogd, syslog-ng, lognormalizer, logrotate, Chromium and strace use those that are installed")
 endif()
 add_custom_command(
   OUTPUT "${LOG_PROGRAMS}/stamp"
   COMMAND ${fetch_programs}
   DEPENDS "${PROJECT_SOURCE_DIR}/tests/log_programs/fetch.py"
-  COMMENT "Fetching what logs meet from Debian's packages: rsyslog, syslog-ng, lognormalizer, logrotate, Chromium"
+  COMMENT "Fetching what tests need from Debian's packages: rsyslog, syslog-ng, lognormalizer, logrotate, Chromium, strace"
   USES_TERMINAL VERBATIM)
 add_custom_target(log_programs DEPENDS "${LOG_PROGRAMS}/stamp")
 
@@ -153,8 +153,8 @@ keystead_test(rust 1200 ${rust_test})
 # Each of these keeps all processors busy, and some tests of the second hold calls to their deadlines.
 set_tests_properties(format rust PROPERTIES RUN_SERIAL TRUE)
 
-# Which of the programs that logs meet the tests above met: program-rsyslogd and so on.
-foreach(program IN ITEMS rsyslogd syslog-ng lognormalizer logrotate chromium)
+# Which of the programs of others the tests above met: program-rsyslogd and so on.
+foreach(program IN ITEMS rsyslogd syslog-ng lognormalizer logrotate chromium strace)
   keystead_test(program-${program} 60 ${fetch_programs} ${program})
   set_tests_properties(program-${program} PROPERTIES SKIP_RETURN_CODE 77)
 endforeach()

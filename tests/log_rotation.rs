@@ -154,7 +154,7 @@ fn logrotate_may_rename_or_copy_and_the_chain_goes_on() {
         }
         write(&log);
         assert!(folder.path().join("keystead.log.3.gz").exists(), "the page says compress");
-        let command = programs::inline("`keystead log verify $(").replace(here.0, here.1);
+        let command = programs::inline("`keystead log verify /").replace(here.0, here.1);
         let tool = env!("CARGO_BIN_EXE_keystead");
         let output =
             Command::new("sh").arg("-c").arg(command.replace("keystead log", &format!("{tool} --json log"))).output();

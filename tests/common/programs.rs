@@ -25,7 +25,8 @@ pub fn program(name: &str) -> Option<PathBuf> {
     found
 }
 
-fn is_required(name: &str) -> bool {
+/// Whether a test may not do without.
+pub fn is_required(name: &str) -> bool {
     let required = std::env::var("KEYSTEAD_REQUIRED_PROGRAMS").unwrap_or_default();
     let required = if required.starts_with('/') { fs::read_to_string(required).unwrap_or_default() } else { required };
     required.split_whitespace().any(|required| required == name)

@@ -1,4 +1,4 @@
-"""The programs that logs and reports meet elsewhere, from Debian's packages, without installing any:
+"""The programs of others that tests need, from Debian's packages, without installing any:
 
     fetch.py FOLDER             fetches what it can: FOLDER/bin has a command for each, FOLDER/fetched names them, and
                                 FOLDER/stamp says it is done
@@ -40,6 +40,7 @@ PROGRAMS = {
     "chromium": Program(
         "chromium-headless-shell chromium-common", "usr/lib/chromium/chromium-headless-shell", "", "--version"
     ),
+    "strace": Program("strace", "usr/bin/strace", "", "--version"),
 }
 
 
