@@ -64,7 +64,14 @@ impl Keys {
 
     /// What the policy `strict` refuses and `relaxed` only records.
     fn prohibited(&self, object: &Object<'_>, fault: Error) -> Result<()> {
-        unless_relaxed(self.policy, self.refused(object, fault))
+        match self.policy {
+            Policy::Strict => Err(self.refused(object, fault)),
+            Policy::Relaxed => {
+                let message = format!("{}; under the policy relaxed it is used", fault.message());
+                let _recorded = self.refused(object, Error::new(fault.code(), message));
+                Ok(())
+            }
+        }
     }
 
     /// Records why a key is not used.
@@ -72,13 +79,6 @@ impl Keys {
         let server = self.cluster.server(object.server);
         self.cluster.journal().refusal(&server, object.id, object.identifier, &fault);
         fault
-    }
-}
-
-fn unless_relaxed(policy: Policy, fault: Error) -> Result<()> {
-    match policy {
-        Policy::Strict => Err(fault),
-        Policy::Relaxed => Ok(()),
     }
 }
 
@@ -126,13 +126,6 @@ mod tests {
         assert!(looks_made_by_hand(&[0xAA; 32]));
         let random: [u8; 32] = ring::digest::digest(&ring::digest::SHA256, b"x").as_ref().try_into().unwrap();
         assert!(!looks_made_by_hand(&random));
-    }
-
-    #[test]
-    fn strict_refuses_what_relaxed_uses_and_records() {
-        let fault = || Error::new(Code::KeyWeak, "made by hand");
-        assert_eq!(unless_relaxed(Policy::Strict, fault()).unwrap_err().code(), Code::KeyWeak);
-        unless_relaxed(Policy::Relaxed, fault()).unwrap();
     }
 
     #[test]

@@ -71,7 +71,7 @@ events! {
     KEY_NAME_PERSONAL = "key.name_personal", Warning, Basic,
         "The name of a new key looks like personal data, and names are not secret. Use `keys.pseudonym_key`.";
     KEY_REFUSED = "key.refused", Warning, Basic,
-        "A key was not used; `message` says why.";
+        "A key was not used, or only because the policy is `relaxed`; `message` says why.";
     KEY_ROTATED = "key.rotated", Notice, Basic,
         "A new version of a key was made; what is encrypted from now on uses it.";
     KEY_ROTATION_DUE = "key.rotation_due", Warning, Basic,
