@@ -18,7 +18,10 @@ const FOLDER: &str = "KEYSTEAD_TEST_REFUSED";
 const LOG: &str = "[log]\ntarget = \"file:keystead.log\"\nauditor_key = \"auditor.pem\"\n";
 
 fn site(text: &str) -> Site {
-    let site = Site::new();
+    fill(Site::new(), text)
+}
+
+fn fill(site: Site, text: &str) -> Site {
     let auditor = AuditorPrivateKey::generate().unwrap();
     site.write("auditor.key", &auditor.to_pem().unwrap(), 0o600);
     site.write("auditor.pem", &auditor.to_public_pem().unwrap(), 0o644);
@@ -102,8 +105,9 @@ fn again(site: &Site, mut command: Command, test: &str) {
     assert!(output.status.success() && told.contains("1 passed"), "{told}");
 }
 
+/// Where other users may go.
 fn site_with_program() -> Site {
-    let site = site(&(minimal("strict") + LOG));
+    let site = fill(Site::below(Path::new("/tmp")), &(minimal("strict") + LOG));
     fs::copy(env::current_exe().unwrap(), site.path("test")).unwrap();
     site
 }

@@ -22,7 +22,11 @@ pub struct Site {
 
 impl Site {
     pub fn new() -> Site {
-        let site = Site { folder: TempDir::new().unwrap() };
+        Site::below(&std::env::temp_dir())
+    }
+
+    pub fn below(parent: &Path) -> Site {
+        let site = Site { folder: TempDir::new_in(parent).unwrap() };
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
