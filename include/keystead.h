@@ -530,10 +530,13 @@ keystead_status keystead_client_quiesce(const keystead_client *client,
 // best way that all configured servers offer, so all of them have to answer. Blocks on the network until the deadline of
 // the configuration.
 //
+// On success *out_kek_id is the name and the newest version, "master/1", to be freed with keystead_bytes_free(), else NULL.
+//
 // Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; UNSUPPORTED where a server speaks less than
 // KMIP 1.2; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; INTERNAL.
 keystead_status keystead_client_create_kek(const keystead_client *client,
                                            const char *name,
+                                           keystead_bytes **out_kek_id,
                                            keystead_error **err);
 
 // Makes a new version of the KEK called name, for what is protected from now on; keystead_client_rewrap_space() moves what
@@ -640,10 +643,14 @@ keystead_status keystead_client_unlock_space(const keystead_client *client,
 // nothing is done. Whoever rewraps the same file at the same time is waited for. Blocks on the network until the deadline of
 // the configuration, and on files.
 //
+// On success *out_kek_id is the name and version of the KEK that it is under now, "master/2", to be freed with
+// keystead_bytes_free(), else NULL.
+//
 // Returns what keystead_client_unlock_space() returns; DEADLINE.
 keystead_status keystead_client_rewrap_space(const keystead_client *client,
                                              const char *kek,
                                              const char *file_path,
+                                             keystead_bytes **out_kek_id,
                                              keystead_error **err);
 
 // Everything that the protected DEK protected_dek[0..protected_dek_len] says of itself, as one JSON object: kind, key,

@@ -9,12 +9,16 @@ use super::entry::{finish, finish_handle, on_handle};
 use super::error::keystead_error;
 use super::lifecycle::{keystead_revocation, revocation, version};
 use super::status::keystead_status;
+use crate::client::KekInfo;
 use crate::envelope::KeyId;
+use crate::error::Result;
 
 /// Makes the first version of the key encryption key (KEK) called name on the key servers; where there is one, it does
 /// nothing. A KEK encrypts the keys of data spaces and never leaves the key servers. How it does so is fixed now: the
 /// best way that all configured servers offer, so all of them have to answer. Blocks on the network until the deadline of
 /// the configuration.
+///
+/// On success *out_kek_id is the name and the newest version, "master/1", to be freed with keystead_bytes_free(), else NULL.
 ///
 /// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; UNSUPPORTED where a server speaks less than
 /// KMIP 1.2; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; INTERNAL.
@@ -22,10 +26,15 @@ use crate::envelope::KeyId;
 pub unsafe extern "C" fn keystead_client_create_kek(
     client: *const keystead_client,
     name: *const c_char,
+    out_kek_id: *mut *mut keystead_bytes,
     err: *mut *mut keystead_error,
 ) -> keystead_status {
     // SAFETY: the rules of the header.
-    unsafe { finish(err, || on_handle(client, |client| client.create_kek(text("name", name)?).map(drop))) }
+    unsafe {
+        finish_handle(("out_kek_id", out_kek_id), err, || {
+            on_handle(client, |client| id_of(&client.create_kek(text("name", name)?)?.0))
+        })
+    }
 }
 
 /// Makes a new version of the KEK called name, for what is protected from now on; keystead_client_rewrap_space() moves what
@@ -46,12 +55,13 @@ pub unsafe extern "C" fn keystead_client_rotate_kek(
     // SAFETY: the rules of the header.
     unsafe {
         finish_handle(("out_kek_id", out_kek_id), err, || {
-            on_handle(client, |client| {
-                let made = client.rotate_kek(text("name", name)?)?;
-                Ok(Terminated::copy_of(KeyId::new(&made.name, made.version)?.to_string().as_bytes()))
-            })
+            on_handle(client, |client| id_of(&client.rotate_kek(text("name", name)?)?))
         })
     }
+}
+
+fn id_of(kek: &KekInfo) -> Result<Terminated> {
+    Ok(Terminated::copy_of(KeyId::new(&kek.name, kek.version)?.to_string().as_bytes()))
 }
 
 /// Ends the time of a KEK's version: nothing is protected under it any more. kek_id is its name and version, why one of

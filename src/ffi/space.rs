@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::arguments::{Input, path, text};
 use super::bytes::{Terminated, keystead_bytes};
 use super::client::keystead_client;
-use super::entry::{finish, finish_handle, on_handle, on_nothing};
+use super::entry::{finish_handle, on_handle, on_nothing};
 use super::error::keystead_error;
 use super::key::keystead_key;
 use super::status::keystead_status;
@@ -87,18 +87,25 @@ pub unsafe extern "C" fn keystead_client_unlock_space(
 /// nothing is done. Whoever rewraps the same file at the same time is waited for. Blocks on the network until the deadline of
 /// the configuration, and on files.
 ///
+/// On success *out_kek_id is the name and version of the KEK that it is under now, "master/2", to be freed with
+/// keystead_bytes_free(), else NULL.
+///
 /// Returns what keystead_client_unlock_space() returns; DEADLINE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn keystead_client_rewrap_space(
     client: *const keystead_client,
     kek: *const c_char,
     file_path: *const c_char,
+    out_kek_id: *mut *mut keystead_bytes,
     err: *mut *mut keystead_error,
 ) -> keystead_status {
     // SAFETY: the rules of the header.
     unsafe {
-        finish(err, || {
-            on_handle(client, |client| client.rewrap_space(text("kek", kek)?, path("file_path", file_path)?).map(drop))
+        finish_handle(("out_kek_id", out_kek_id), err, || {
+            on_handle(client, |client| {
+                let done = client.rewrap_space(text("kek", kek)?, path("file_path", file_path)?)?;
+                Ok(Terminated::copy_of(done.to.to_string().as_bytes()))
+            })
         })
     }
 }

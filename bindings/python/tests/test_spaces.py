@@ -51,8 +51,9 @@ class ADataSpace(WithKeyServers):
 
     def test_keeps_its_data_when_it_is_rewrapped(self) -> None:
         message = self.client.create_space("orders", self.file, kek="master").encrypt(b"Ada")
-        self.client.create_kek("other")
-        self.client.rewrap_space(self.file, kek="other")
+        self.assertEqual(self.client.create_kek("other"), "other/1")
+        self.assertEqual(self.client.rewrap_space(self.file, kek="other"), "other/1")
+        self.assertEqual(self.client.rewrap_space(self.file, kek="other"), "other/1")
         described = keystead.inspect_protected_dek(self.file.read_bytes())
         self.assertEqual((described["kind"], described["kek"]), ("protected DEK", "other/1"))
         unlocked = self.client.unlock_space(self.file.read_bytes(), expect="orders")
@@ -67,7 +68,7 @@ class ADataSpace(WithKeyServers):
         second = self.client.rotate_kek("master")
         self.assertRegex(second, r"^master/[0-9]+$")
         self.assertNotEqual(first, second)
-        self.client.rewrap_space(self.file, kek="master")
+        self.assertEqual(self.client.rewrap_space(self.file, kek="master"), second)
         self.assertEqual(keystead.inspect_protected_dek(self.file.read_bytes())["kek"], second)
         self.client.add_kek_reference(first, "the backup of May")
         with self.assertRaisesRegex(keystead.KeysteadError, "the backup of May"):

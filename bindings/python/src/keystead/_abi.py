@@ -398,6 +398,7 @@ class Library:
         self.client_create_kek.argtypes = [
             c_void_p,  # const keystead_client *client
             c_char_p,  # const char *name
+            POINTER(c_void_p),  # keystead_bytes **out_kek_id
             POINTER(c_void_p),  # keystead_error **err
         ]
 
@@ -474,6 +475,7 @@ class Library:
             c_void_p,  # const keystead_client *client
             c_char_p,  # const char *kek
             c_char_p,  # const char *file_path
+            POINTER(c_void_p),  # keystead_bytes **out_kek_id
             POINTER(c_void_p),  # keystead_error **err
         ]
 

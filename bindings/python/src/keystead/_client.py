@@ -266,11 +266,14 @@ class Client(Handle):
         needed_by = text_argument(what, "what needs the key")
         check(function(self._handle, _version_argument(key_id), needed_by, byref(error)), error)
 
-    def create_kek(self, name: str) -> None:
-        """Makes a key encryption key (KEK), which protects the keys of data spaces and never leaves the key servers.
-        Where there is one of that name, nothing is done. Every configured key server has to answer."""
-        error = c_void_p()
-        check(library().client_create_kek(self._handle, text_argument(name, "the KEK's name"), byref(error)), error)
+    def create_kek(self, name: str) -> str:
+        """Makes a key encryption key (KEK), which protects the keys of data spaces and never leaves the key servers,
+        and gives its name and newest version, "master/1". Where there is one of that name, it is that one. Every
+        configured key server has to answer."""
+        text, error = c_void_p(), c_void_p()
+        kek = text_argument(name, "the KEK's name")
+        check(library().client_create_kek(self._handle, kek, byref(text), byref(error)), error)
+        return take_text(text)
 
     def rotate_kek(self, name: str) -> str:
         """Makes a new version of a KEK, for what is protected from now on, and gives its name and version, "master/2".
@@ -340,13 +343,14 @@ class Client(Handle):
         check(status, error)
         return Key(handle, self)
 
-    def rewrap_space(self, file: str | os.PathLike[str], *, kek: str) -> None:
+    def rewrap_space(self, file: str | os.PathLike[str], *, kek: str) -> str:
         """Has the protected DEK in a file encrypted under the newest version of a KEK, which may be another one than
-        before. The space's key and its data stay the same. Whoever rewraps it at the same time is waited for."""
-        path, error = path_argument(file, "the protected DEK"), c_void_p()
-        check(
-            library().client_rewrap_space(self._handle, text_argument(kek, "the KEK's name"), path, byref(error)), error
-        )
+        before, and gives that KEK's name and version, "master/2". The space's key and its data stay the same. Whoever
+        rewraps it at the same time is waited for."""
+        text, error = c_void_p(), c_void_p()
+        name, path = text_argument(kek, "the KEK's name"), path_argument(file, "the protected DEK")
+        check(library().client_rewrap_space(self._handle, name, path, byref(text), byref(error)), error)
+        return take_text(text)
 
     def purge(self) -> None:
         """Wipes every key from memory. Keys that are held raise `KeyStateError` from now on; `key` fetches anew."""
