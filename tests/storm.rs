@@ -97,6 +97,7 @@ struct Work {
 fn work(client: &Client, rotating: &Rotating, over: &AtomicBool) -> Work {
     let (key, name) = (&rotating.key, rotating.key.name());
     let Work { messages: mut number, mut kept } = Work::default();
+    let mut rested = Instant::now();
     while !over.load(Ordering::Relaxed) {
         let (plaintext, before) = (number.to_be_bytes(), Instant::now());
         let mut message = vec![0; key.encrypted_size(8).unwrap() + 1];
@@ -110,8 +111,9 @@ fn work(client: &Client, rotating: &Rotating, over: &AtomicBool) -> Work {
         if number.is_multiple_of(16) {
             let (_, (old, _)) = kept.first_key_value().unwrap();
             decrypt(client, old, b"row", name);
-            // Leaves the others, the refresh and the key servers their share of two cores.
-            std::thread::sleep(Duration::from_millis(1));
+            // Leaves the others, the refresh and the key servers their share of two cores, also where nothing is optimised.
+            std::thread::sleep((rested.elapsed() * 8).clamp(Duration::from_millis(1), Duration::from_millis(100)));
+            rested = Instant::now();
         }
         number += 1;
     }
