@@ -108,6 +108,19 @@ fn the_doctor_tells_what_works_and_what_to_do() {
     assert_eq!((about(&found, "good", "answers at"), about(&found, "fault", "")), (2, 0));
     assert_eq!(about(&found, "warning", "is this machine"), 2);
     assert!(about(&found, "good", "locked memory") == 1 && about(&found, "good", "certificate for it ends") == 2);
+    assert_eq!(about(&found, "warning", "is not set, so what needs a key"), 1);
+    let (stateful, state) = (servers.dir.join("stateful.conf"), servers.dir.join("keys.state"));
+    let text = std::fs::read_to_string(&config).unwrap() + "\n[keys]\nstate = \"keys.state\"\n";
+    std::fs::write(&stateful, text).unwrap();
+    std::fs::set_permissions(&stateful, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let of_state = || {
+        let found = checks(&tool(Some(&stateful), &["doctor", "--json"], b""));
+        let check = found.iter().find(|check| check["about"] == "keys.state").expect("it is looked at").clone();
+        check["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(of_state(), "good");
+    std::fs::write(&state, "what is this\n").unwrap();
+    assert_eq!(of_state(), "warning", "the line is none of ours");
     if keyservers::pinned_version().is_none() {
         assert_eq!(about(&found, "good", "AES-GCM"), 2);
         let text = std::fs::read_to_string(&config).unwrap();

@@ -31,7 +31,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, Serialize)]
 pub struct Check {
     pub verdict: Verdict,
-    /// `configuration`, `memory`, `log`, or a server as `host:port`.
+    /// `configuration`, `memory`, `log`, `keys.state`, or a server as `host:port`.
     pub about: String,
     /// What was found, and what to do.
     pub message: String,
@@ -44,7 +44,7 @@ impl Check {
 }
 
 impl Client {
-    /// Looks at the configuration and its files, the memory for keys, the log, and what every key server can do. Blocks
+    /// Looks at the configuration and its files, the memory for keys, the log, what is remembered of keys, and what every key server can do. Blocks
     /// until the slowest server has answered, or the deadline.
     ///
     /// Errors: `Closed`, `Forked`.
@@ -53,6 +53,7 @@ impl Client {
         let mut checks = parts.configuration();
         checks.push(memory());
         checks.push(parts.log());
+        checks.push(parts.state());
         let deadline = parts.cluster.deadline();
         for index in parts.cluster.order() {
             checks.extend(parts.server(index, deadline));
@@ -80,6 +81,26 @@ impl Parts {
         match self.journal.check() {
             Ok(()) => Check::new(Verdict::Good, "log", "records are written as configured"),
             Err(error) => Check::new(Verdict::Fault, "log", error.message()),
+        }
+    }
+
+    fn state(&self) -> Check {
+        const ABOUT: &str = "keys.state";
+        match self.keys.check_state() {
+            Ok(Some(true)) => {
+                Check::new(Verdict::Good, ABOUT, "what needs a key, and the highest versions seen, are remembered")
+            }
+            Ok(Some(false)) => {
+                let message = "holds lines that are not understood, so a need for a key may be forgotten; look what they were, \
+                               and take them out";
+                Check::new(Verdict::Warning, ABOUT, message)
+            }
+            Ok(None) => {
+                let message = "is not set, so what needs a key, and the highest version seen of it, are forgotten when the process \
+                               ends; name a file that all processes of the application share";
+                Check::new(Verdict::Warning, ABOUT, message)
+            }
+            Err(error) => Check::new(Verdict::Fault, ABOUT, error.message()),
         }
     }
 

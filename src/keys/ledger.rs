@@ -120,6 +120,15 @@ impl Ledger {
         self.path.as_deref().filter(|_| is_damaged)
     }
 
+    /// Reads the file and writes to it, where there is one. Tells whether it holds our lines alone. Errors: `System`.
+    pub fn check(&self) -> Result<Option<bool>> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let mut known = self.lock();
+        known.catch_up().map_err(|error| failed(path, "read", &error))?;
+        known.append("").map_err(|error| failed(path, "written", &error))?;
+        Ok(Some(!known.holds_foreign))
+    }
+
     fn change(&self, id: &KeyId, what: &str, verb: &str) -> Result<()> {
         let mut known = self.up_to_date();
         let is_known = known.references.get(id).is_some_and(|known| known.contains(what));
@@ -177,6 +186,20 @@ mod tests {
 
     fn soon() -> Deadline {
         Deadline::after(std::time::Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_file_is_checked_by_reading_and_writing_it() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("keys.state");
+        let ledger = Ledger::open(Some(&path)).unwrap();
+        ledger.note(&[found("a/2", State::Active)]);
+        assert_eq!(ledger.check().unwrap(), Some(true));
+        std::fs::write(&path, "version a/2 active\nwhat is this\n").unwrap();
+        assert_eq!(Ledger::open(Some(&path)).unwrap().check().unwrap(), Some(false));
+        std::fs::remove_file(&path).unwrap();
+        assert!(ledger.check().unwrap_err().message().contains("put the file back"));
+        assert_eq!(Ledger::open(None).unwrap().check().unwrap(), None);
     }
 
     #[test]

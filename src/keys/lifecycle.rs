@@ -111,6 +111,11 @@ impl Keys {
         self.settings.state.is_some()
     }
 
+    /// Whether the file of `keys.state` can be read and written, and holds nothing but what belongs there. `None` without one.
+    pub fn check_state(&self) -> Result<Option<bool>> {
+        self.ledger.check()
+    }
+
     /// Forgets that `what` needs a version.
     pub fn remove_reference(&self, id: &KeyId, what: &str) -> Result<()> {
         self.ledger.release(id, what)

@@ -30,7 +30,7 @@ pub(super) struct Known {
     /// Whether the file was found to hold what is no line of ours, or could not be written, and nobody was told yet.
     pub is_damaged: bool,
     /// Whether the file holds what is no line of ours.
-    holds_foreign: bool,
+    pub holds_foreign: bool,
 }
 
 impl Known {
