@@ -653,6 +653,17 @@ keystead_status keystead_client_rewrap_space(const keystead_client *client,
                                              keystead_bytes **out_kek_id,
                                              keystead_error **err);
 
+// Destroys the key manager's own copy of the key of a data space, which keep_original or a creation that was interrupted has
+// left: what is protected in a file goes on, and what only that copy can open is lost for ever. key_id is what
+// keystead_key_id() says of the space's key, "space:orders/1", or "orders/1". To destroy what is destroyed is no error where
+// the key server remembers it. Blocks on the network until the deadline of the configuration.
+//
+// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; KEY_NOT_FOUND if there is none; KEY_STATE;
+// KEY_REFERENCED; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; SYSTEM; INTERNAL.
+keystead_status keystead_client_discard_original(const keystead_client *client,
+                                                 const char *key_id,
+                                                 keystead_error **err);
+
 // Everything that the protected DEK protected_dek[0..protected_dek_len] says of itself, as one JSON object: kind, key,
 // kek, rung, algorithm, size, IV, authenticator. Needs no key, and so proves nothing. CPU only.
 //

@@ -8,8 +8,8 @@
 //! | a part of a split key | `KEY_SPLIT` | `key.refused` | here |
 //! | bytes that people typed or programs filled in | `KEY_WEAK` | `key.refused` | `strict.rs` |
 //! | a key, KEK or data space's key of another tenant | `KEY_SHARED` | `key.refused` | `strict.rs`; under `relaxed` here |
-//! | another tenant's client certificate | `CERTIFICATE_SHARED` | `client.refused`, `config.reload_failed` | here, `config/refusals.rs` |
-//! | a key server beside the data | `POLICY_REFUSED` | `client.refused`, `server.failed` | `config/refusals.rs`, `trust.rs` |
+//! | another tenant's client certificate | `CERTIFICATE_SHARED` | `client.refused`, `config.reload_failed` | here |
+//! | a key server beside the data | `POLICY_REFUSED` | `client.refused` | `config/policy.rs`, `config/refusals.rs` |
 //! | files on removable or network mounts | `MOUNT_REFUSED` | `client.refused` | `config/refusals.rs` |
 //! | an owner of files who can sign on | `OWNER_SIGNS_ON` | `client.refused` | `config/refusals.rs` |
 //! | key bytes in or out, keys from passwords | there is no such call | | `no_key_bytes.rs` |

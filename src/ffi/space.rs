@@ -5,12 +5,12 @@ use std::ffi::c_char;
 use super::arguments::{Input, path, text};
 use super::bytes::{Terminated, keystead_bytes};
 use super::client::keystead_client;
-use super::entry::{finish_handle, on_handle, on_nothing};
+use super::entry::{finish, finish_handle, on_handle, on_nothing};
 use super::error::keystead_error;
 use super::key::keystead_key;
 use super::status::keystead_status;
 use crate::client::Original;
-use crate::envelope::protected;
+use crate::envelope::{KeyId, protected};
 
 /// Creates the data space called name: the key manager makes its key and encrypts it under the newest version of the
 /// KEK called kek, and the result, the protected DEK, is written to the file at file_path, to be kept near the data. A
@@ -105,6 +105,31 @@ pub unsafe extern "C" fn keystead_client_rewrap_space(
             on_handle(client, |client| {
                 let done = client.rewrap_space(text("kek", kek)?, path("file_path", file_path)?)?;
                 Ok(Terminated::copy_of(done.to.to_string().as_bytes()))
+            })
+        })
+    }
+}
+
+/// Destroys the key manager's own copy of the key of a data space, which keep_original or a creation that was interrupted has
+/// left: what is protected in a file goes on, and what only that copy can open is lost for ever. key_id is what
+/// keystead_key_id() says of the space's key, "space:orders/1", or "orders/1". To destroy what is destroyed is no error where
+/// the key server remembers it. Blocks on the network until the deadline of the configuration.
+///
+/// Returns KEYSTEAD_OK; INVALID_ARGUMENT; INVALID_HANDLE; FORKED; CLOSED; KEY_NOT_FOUND if there is none; KEY_STATE;
+/// KEY_REFERENCED; NO_SERVER or another 3xx; another 4xx; LOG_FAILED; SYSTEM; INTERNAL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn keystead_client_discard_original(
+    client: *const keystead_client,
+    key_id: *const c_char,
+    err: *mut *mut keystead_error,
+) -> keystead_status {
+    // SAFETY: the rules of the header.
+    unsafe {
+        finish(err, || {
+            on_handle(client, |client| {
+                let id = text("key_id", key_id)?;
+                let KeyId { name, version } = KeyId::parse(id.strip_prefix("space:").unwrap_or(id))?;
+                client.discard_original(&name, version)
             })
         })
     }

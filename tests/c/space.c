@@ -61,6 +61,19 @@ static void rewraps(keystead_client *client, const char *name, const char *id)
     keystead_bytes_free(kek);
 }
 
+/* It was kept, and what the file protects goes on without it. */
+static void discards_the_original(const keystead_client *client)
+{
+    keystead_key *key;
+    EXPECT(KEYSTEAD_OK, keystead_client_create_space(client, "kept", "c-master", place("kept.dek"), 1, &key, &error));
+    keystead_key_free(key);
+    EXPECT(KEYSTEAD_OK, keystead_client_discard_original(client, "space:kept/1", &error));
+    EXPECT(KEYSTEAD_E_KEY_NOT_FOUND, keystead_client_discard_original(client, "c-nobody/1", &error));
+    EXPECT(KEYSTEAD_E_INVALID_ARGUMENT, keystead_client_discard_original(client, "kept", &error));
+    EXPECT(KEYSTEAD_OK, keystead_client_create_space(client, "kept", "c-master", place("kept.dek"), 0, &key, &error));
+    keystead_key_free(key);
+}
+
 /* The file is under "c-other/1", and then under its next version. */
 static void ends_the_old_kek(keystead_client *client)
 {
@@ -98,6 +111,7 @@ int main(void)
     EXPECT(KEYSTEAD_OK, keystead_key_encrypt(key, TEXT, sizeof TEXT, ROW, sizeof ROW, message, sizeof message,
                                              &message_len, &error));
     keystead_key_free(key);
+    discards_the_original(client);
     EXPECT(KEYSTEAD_E_WRONG_KEY, keystead_client_decrypt(client, message, message_len, ROW, sizeof ROW, "*", plaintext,
                                                          sizeof plaintext, &len, &error));
 

@@ -40,6 +40,18 @@ class ADataSpace(WithKeyServers):
         self.assertEqual(self.client.create_space("orders", self.file, kek="master").decrypt(message), b"Ada")
         self.assertEqual(self.file.read_bytes(), protected_dek)
 
+    def test_goes_on_when_the_key_server_s_own_copy_is_discarded(self) -> None:
+        key = self.client.create_space("orders", self.file, kek="master", keep_original=True)
+        message, destroyed = key.encrypt(b"Ada"), self.count("Destroy")
+        self.client.discard_original(key.id)
+        self.assertEqual(self.count("Destroy"), destroyed + 1)
+        unlocked = self.client.unlock_space(self.file.read_bytes(), expect="orders")
+        self.assertEqual(unlocked.decrypt(message), b"Ada")
+        with self.assertRaises(keystead.KeyNotFound):
+            self.client.discard_original("nobody/1")
+        with self.assertRaises(keystead.ArgumentError):
+            self.client.discard_original("orders")
+
     def test_is_unlocked_only_if_it_is_the_expected_one_and_unaltered(self) -> None:
         self.client.create_space("orders", self.file, kek="master")
         protected_dek = bytearray(self.file.read_bytes())

@@ -479,6 +479,14 @@ class Library:
             POINTER(c_void_p),  # keystead_error **err
         ]
 
+        self.client_discard_original: Any = dll.keystead_client_discard_original
+        self.client_discard_original.restype = c_int32
+        self.client_discard_original.argtypes = [
+            c_void_p,  # const keystead_client *client
+            c_char_p,  # const char *key_id
+            POINTER(c_void_p),  # keystead_error **err
+        ]
+
         self.protected_dek_inspect: Any = dll.keystead_protected_dek_inspect
         self.protected_dek_inspect.restype = c_int32
         self.protected_dek_inspect.argtypes = [

@@ -326,6 +326,13 @@ class Client(Handle):
         check(status, error)
         return Key(handle, self)
 
+    def discard_original(self, key_id: str) -> None:
+        """Destroys the key manager's own copy of the key of a data space ("space:orders/1", as its key's `id` says),
+        which `keep_original` or a creation that was interrupted has left. What is protected in a file goes on; what
+        only that copy can open is lost for ever."""
+        error = c_void_p()
+        check(library().client_discard_original(self._handle, _version_argument(key_id), byref(error)), error)
+
     def unlock_space(self, protected_dek: Buffer, *, expect: str) -> Key:
         """Unlocks the data space whose protected DEK this is, the content of the file that `create_space` wrote, if its
         name matches `expect`: a name, the beginning of one ("orders-*"), or "*".
