@@ -245,7 +245,7 @@ set(shown -- --nocapture)
 keystead_campaign(
   nonces "KEYSTEAD_NONCES=100000000;KEYSTEAD_NONCE_FORKS=1000" "(^| )100000000 messages of .* 1000 forks" ${rust_test} --test nonces ${shown})
 keystead_campaign(
-  storm "KEYSTEAD_STORM_SECONDS=30" "16 threads. 30 rotations of 2 keys. 3 restarts" ${rust_test} --test storm ${shown})
+  storm "KEYSTEAD_STORM_SECONDS=30" "Go: .* 16 threads. 30 rotations of 2 keys. 3 restarts" ${rust_test} --test storm ${shown})
 keystead_campaign(
   weather "KEYSTEAD_WEATHER_SECONDS=120" "Go, 120s: [0-9]+ calls;PyKmip, 120s: [0-9]+ calls" ${rust_test} --test weather ${shown})
 keystead_campaign(folder "KEYSTEAD_KILLS=100" "(^| )100 kills" ${rust_test} --test reencrypt ${shown})
