@@ -94,8 +94,8 @@ pub(super) enum Known {
 
 /// Looks at the end of the file and says where the chain stands. A header row that was torn is taken back: it tells nothing.
 pub(super) fn find(log: &File, mut size: u64, inode: u64, known: Known, layout: Layout) -> io::Result<Found> {
-    if holds_torn_header(log, size, layout)? {
-        log.set_len(0)?;
+    // Where a file takes nothing back, as one that is append-only, the row stays and is told of.
+    if holds_torn_header(log, size, layout)? && log.set_len(0).is_ok() {
         size = 0;
     }
     let mut notices = Vec::new();

@@ -96,6 +96,8 @@ pub(super) struct Seals {
     written: Option<(i64, i64)>,
     /// When it was made. What stands behind it was not written earlier, though it may have waited that long.
     sealed_at: i64,
+    /// When the last record happened, whatever its clock said before.
+    latest: i64,
     /// The finding that checkpoints do not fit, while they do not.
     misfit: Option<Option<usize>>,
     gaps: Vec<Gap>,
@@ -135,7 +137,9 @@ impl Seals {
 
     /// Takes the time of a record, before what it says.
     pub fn take_time(&mut self, time: Option<i64>) {
-        if let Some(time) = time.map(|time| time.max(self.sealed_at)) {
+        if let Some(time) = time {
+            self.latest = time;
+            let time = time.max(self.sealed_at);
             let (earliest, latest) = self.written.unwrap_or((time, time));
             self.written = Some((earliest.min(time), latest.max(time)));
         }
@@ -217,7 +221,7 @@ impl Seals {
         }
         self.known.values_mut().for_each(|other| other.is_vouched_for = true);
         (self.last, self.sealed_to) = (Some(*seen), Some(seen.serial - 1));
-        self.sealed_at = self.written.take().map_or(self.sealed_at, |(_, latest)| latest);
+        (self.written, self.sealed_at) = (None, self.latest);
     }
 
     /// What is wrong lies between the last checkpoint that fits and this one; those that follow hang on the same.
