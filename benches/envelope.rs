@@ -1,6 +1,6 @@
 //! What a message costs over raw AES-256-GCM. How to read it: `benches/README.md`.
 //!
-//! `cargo bench --bench envelope` measures with criterion; `cargo bench --bench envelope -- --ratios` compares with the
+//! `cargo bench --features cli --bench envelope` measures with criterion; with `-- --ratios` behind it, it compares with the
 //! limits: both sides of a ratio take turns in short rounds, so that other work on the machine hits both alike.
 
 #[path = "../tests/common/c_key.rs"]

@@ -25,7 +25,8 @@ impl Opaque for keystead_client {
 }
 
 /// Reads and checks the configuration file at config_path, and opens the log and the audit trail. It never waits
-/// for a key server: it succeeds while all of them are down. Blocks on files only.
+/// for a key server: it succeeds while all of them are down. Blocks on files only; where it fails, a second at most on a
+/// collector or an on_record, which are told why.
 ///
 /// On success *out_client is a client to be freed with keystead_client_free(), else NULL.
 ///

@@ -356,7 +356,7 @@ impl Encrypted {
         let moved = client.reencrypt_many(values, &self.id.name, &mut out, &mut offsets);
         let size = moved.map_err(|error| {
             let alone = error.message().strip_prefix("value 0 (from 0) of the batch: ").map(str::to_owned);
-            alone.map_or(error.clone(), |alone| Error::new(error.code(), alone))
+            alone.map_or(error.clone(), |alone| Error::new(error.code(), alone).after(error.attempts().to_vec()))
         })?;
         out.truncate(size);
         Ok(out)
