@@ -114,6 +114,7 @@ fn a_rust_program_is_offered_nothing_that_takes_or_gives_the_bytes_of_a_key() {
     let hidden = |name: &&&str| library.contains(&format!("#[cfg(feature = \"internals\")]\npub mod {name};"));
     let offered: BTreeSet<&str> = modules.iter().filter(|name| !hidden(name)).copied().collect();
     assert_eq!(offered, BTreeSet::from(["audit", "client", "config", "envelope", "error", "log"]));
+    assert_eq!(names_after(&library, "\npub use "), BTreeSet::from(["client", "error"]));
     assert!(source("Cargo.toml").contains("\ndefault = []\n"), "internals are asked for");
     // A key is made of what is in a slot, and slots are not offered.
     assert!(source("src/envelope/key.rs").contains("pub fn new(id: KeyId, material: Slot<[u8; 32]>) -> Key"));

@@ -24,7 +24,7 @@ const VERSION_TTL: Duration = Duration::from_secs(2);
 /// What sixteen busy threads on a machine of two cores may take from the refresh, and from a rotation, of which the next
 /// ones make up. PyKMIP takes milliseconds of CPU for an answer, and keeps no pace: the second kind of server does.
 fn allowances(kind: Kind) -> [Duration; 2] {
-    if kind == Kind::Go { [2, 4].map(Duration::from_secs) } else { [10, 60].map(Duration::from_secs) }
+    if kind == Kind::Go { [3, 8].map(Duration::from_secs) } else { [10, 60].map(Duration::from_secs) }
 }
 
 /// In seconds: a server is killed at the second of ten, and back at the third.

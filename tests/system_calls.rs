@@ -54,7 +54,12 @@ fn main() -> ExitCode {
     let trace = servers.dir.join("trace");
     let start = Instant::now();
     let mut command = Command::new(strace);
-    command.args(["-f", "-o"]).arg(&trace).arg(std::env::current_exe().unwrap()).arg(WORK).arg(&servers.config);
+    command
+        .args(["-E", "LD_LIBRARY_PATH", "-f", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .arg(WORK)
+        .arg(&servers.config);
     let output = command.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     // Where no process may trace another, which the trace alone can tell.

@@ -242,6 +242,8 @@ mod tests {
         let gap = Duration::from_millis(500);
         for pushed in 1..4 {
             push_and_flush(&queue);
+            // What tells of a loss is made after it.
+            assert!(queue.flush(PATIENCE));
             let told = std::iter::from_fn(|| events.recv_timeout(gap).ok()).take(20);
             let told = told.filter(|event| event == catalogue::LOG_LOST).count();
             assert_eq!((told, queue.health().lost), (1, pushed));

@@ -120,7 +120,8 @@ fn an_owner_who_can_sign_on_is_recorded() {
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let users = users.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let can_sign_on = !fields[6].ends_with("/nologin") && !fields[6].ends_with("/false");
+        let shell = fields.get(6)?;
+        let can_sign_on = !shell.ends_with("/nologin") && !shell.ends_with("/false");
         Some((fields[2].parse().ok()?, fields[3].parse().ok()?)).filter(|(user, _)| *user != 0 && can_sign_on)
     });
     let own: u32 = fs::metadata("/proc/self").unwrap().uid();
