@@ -203,7 +203,7 @@ fn a_missing_key_is_named_and_audited_as_not_found() {
 fn a_key_serves_an_outage_up_to_max_stale_and_comes_back_with_the_servers() {
     let mut servers = KeyServers::start(1);
     let sections =
-        "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"2s\"\n[cache]\nttl = \"400ms\"\nmax_stale = \"2s\"";
+        "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"10s\"\n[cache]\nttl = \"400ms\"\nmax_stale = \"2s\"";
     let client = Client::open(&configured(&servers, "stale.conf", sections)).unwrap();
     let (key, _) = client.create_key("customer-1").unwrap();
     servers.kill("primary");
@@ -320,7 +320,7 @@ fn that_a_key_is_missing_is_not_remembered() {
 #[test]
 fn hits_misses_refreshes_and_stale_keys_are_counted() {
     let mut servers = KeyServers::start(1);
-    let sections = "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"2s\"\n[cache]\nttl = \"400ms\"";
+    let sections = "[failover]\ndelay = \"10ms\"\nrounds = 1\ndeadline = \"10s\"\n[cache]\nttl = \"400ms\"";
     let client = Client::open(&configured(&servers, "counted.conf", sections)).unwrap();
     client.create_key("customer-1").unwrap();
     let counts = || client.status().unwrap().cache;
