@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::fmt::Write;
 use std::net::Ipv6Addr;
 
@@ -38,9 +39,19 @@ pub(super) fn push(stamped: &Stamped<'_>, line: &mut String) {
 }
 
 /// What people call the event: the beginning of its meaning.
-fn name_of(event: &str) -> &'static str {
+fn name_of(event: &'static str) -> &'static str {
+    // Most records are of the same kind as the one before, and to look for it takes as long as a few fields.
+    thread_local! {
+        static LAST: Cell<[&'static str; 2]> = const { Cell::new([""; 2]) };
+    }
+    let [of, known] = LAST.get();
+    if std::ptr::eq(of, event) {
+        return known;
+    }
     let meaning = catalogue::find(event).map_or("", |event| event.meaning);
-    meaning.split([';', '.']).next().unwrap_or_default()
+    let name = meaning.split([';', '.']).next().unwrap_or_default();
+    LAST.set([event, name]);
+    name
 }
 
 fn push_field(line: &mut String, name: &str, value: &str) {
