@@ -233,8 +233,13 @@ fn tamper(subject: &Subject, random: &mut Random, case: usize, all: &mut Vec<Lin
             if ends != 1 || !all[at].ends_with(b"\n") {
                 kinds.extend([Kind::Missing, Kind::Inserted, Kind::Torn, Kind::Malformed]);
             }
-            if at >= last {
+            // Without its end a line takes in the next one, and the last is one that was not finished.
+            let took_next = usize::from(ends == 0);
+            if at + took_next >= last {
                 kinds.push(Kind::Cut);
+            }
+            if ends == 0 && at == last {
+                kinds.insert(0, Kind::Torn);
             }
             if at == first || at + 1 == first {
                 // The seal itself: without it nothing is proven.
