@@ -245,7 +245,7 @@ fn tamper(subject: &Subject, random: &mut Random, case: usize, all: &mut Vec<Lin
                 // The seal itself: without it nothing is proven.
                 kinds.extend([Kind::Unsealed, Kind::Missing]);
             }
-            let to = if at == first { last } else { at + 2 };
+            let to = if at == first || at + took_next == first { last } else { at + 2 };
             expect(what, &kinds, at, to)
         }
         1 => {
