@@ -69,52 +69,6 @@ fn a_real_rsyslogd_keeps_records_that_verify() {
     }
 }
 
-/// Whoever collects with rsyslog finds host, program, process and event where it puts those of other programs.
-#[test]
-fn a_real_rsyslogd_reads_every_field_of_a_header() {
-    let folder = tempfile::tempdir().unwrap();
-    let (port, file) = (free_port(), folder.path().join("read"));
-    let text = format!(
-        r#"
-        global(parser.escapeControlCharacterTab="off" net.enableDNS="off")
-        module(load="imtcp")
-        input(type="imtcp" port="{port}" address="127.0.0.1" ruleset="remote")
-        template(name="fields" type="string" string="%jsonmesg%\n")
-        ruleset(name="remote") {{ action(type="omfile" file="{}" template="fields") }}
-        "#,
-        file.display()
-    );
-    let logs = tcp(port);
-    logs.iter().for_each(|log| write(log, "customer", HOSTILE));
-    let Some(_daemon) = programs::collector("rsyslogd", folder.path(), &text) else { return };
-    let lines = || fs::read_to_string(&file).unwrap_or_default();
-    until("the arrival of all records", || lines().lines().count() == 4);
-    let read: Vec<serde_json::Value> = lines().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let process = std::process::id().to_string();
-    let host = read[0]["hostname"].as_str().unwrap();
-    assert!(read.iter().all(|read| read["hostname"] == host && read["pri"] == "14"), "{read:#?}");
-    // Each format's tag, and how its message begins; rsyslog leaves to the message what follows the tag.
-    let expected = [
-        (format!("keystead[{process}]:"), " serial="),
-        (format!("keystead[{process}]"), "serial="),
-        ("CEF:".to_owned(), "0|Keystead|Keystead|"),
-        ("LEEF:".to_owned(), "2.0|Keystead|Keystead|"),
-    ];
-    for (tag, message) in expected {
-        let is_it = |read: &&serde_json::Value| {
-            read["syslogtag"] == *tag && read["msg"].as_str().is_some_and(|text| text.starts_with(message))
-        };
-        let read = read.iter().find(is_it).unwrap_or_else(|| panic!("no {tag} {message} in {read:#?}"));
-        assert!(read["msg"].as_str().unwrap().contains("Zoë 鍵"), "{read:#}");
-        if message == "serial=" {
-            assert_eq!(
-                (&read["msgid"], &read["app-name"], &read["procid"]),
-                (&"kmip.get".into(), &"keystead".into(), &process.as_str().into())
-            );
-        }
-    }
-}
-
 #[test]
 fn the_page_on_operations_makes_rsyslog_and_syslog_ng_keep_what_verifies() {
     for (heading, name) in [("### rsyslog", "rsyslogd"), ("### syslog-ng", "syslog-ng")] {
