@@ -69,7 +69,7 @@ fn no_output_takes_the_place_of_a_file_that_the_command_relies_on() {
     let space = site.path("orders.dek");
     let on_space = ["--space", &space, "-i", &site.plaintext, "-o"];
     let (encrypt, decrypt) = ([&["encrypt"], &on_space[..]].concat(), [&["decrypt"], &on_space[..]].concat());
-    if !is_before_data_spaces() {
+    if !keyservers::is_pinned_below_data_spaces() {
         succeed(site.config(), &["key", "create", "--kek", "master"], b"");
         succeed(site.config(), &["space", "create", "--kek", "master", &space], b"");
         commands.extend([(&encrypt[..], &space), (&decrypt, &space)]);
@@ -80,10 +80,6 @@ fn no_output_takes_the_place_of_a_file_that_the_command_relies_on() {
         assert!(refusal.contains(place.as_str()) && refusal.contains("name another file"), "{command:?}: {refusal}");
         assert!(fs::read(place).unwrap().starts_with(&before), "{place} was written to");
     }
-}
-
-fn is_before_data_spaces() -> bool {
-    keyservers::pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str()))
 }
 
 #[test]

@@ -131,10 +131,6 @@ fn start() -> (KeyServers, Client) {
     (servers, client)
 }
 
-fn speaks_too_little() -> bool {
-    keyservers::pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str()))
-}
-
 /// The objects of that name on the key server that wait to be used.
 fn originals(client: &Client, space: &str) -> usize {
     let name = format!("space:{space}");
@@ -147,7 +143,7 @@ fn unlock(client: &Client, file: &Path, space: &str) -> Key {
 
 #[test]
 fn a_creation_killed_at_any_step_leaves_no_file_or_one_that_unlocks_and_is_finished_by_repeating_it() {
-    if speaks_too_little() {
+    if keyservers::is_pinned_below_data_spaces() {
         return;
     }
     let (servers, client) = start();
@@ -190,7 +186,7 @@ fn a_creation_killed_at_any_step_leaves_no_file_or_one_that_unlocks_and_is_finis
 
 #[test]
 fn a_rewrapping_killed_at_any_step_leaves_the_old_protected_dek_or_the_new_one() {
-    if speaks_too_little() {
+    if keyservers::is_pinned_below_data_spaces() {
         return;
     }
     let (servers, client) = start();

@@ -15,7 +15,7 @@ use keystead::envelope::{KeyId, protected};
 
 /// Clients of their own, as two processes have them: they share the file, the key server and the file of keys.state.
 fn start() -> Option<(KeyServers, [Client; 2])> {
-    if keyservers::pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str())) {
+    if keyservers::is_pinned_below_data_spaces() {
         return None;
     }
     let kind = if Kind::Go.is_there() { Kind::Go } else { KeyServers::kind() };

@@ -93,6 +93,11 @@ pub fn pinned_version() -> Option<String> {
     std::env::var("KEYSTEAD_KMIP_VERSION").ok().filter(|version| !version.is_empty())
 }
 
+/// Whether it has no data spaces, as KMIP below 1.2.
+pub fn is_pinned_below_data_spaces() -> bool {
+    pinned_version().is_some_and(|version| ["1.0", "1.1"].contains(&version.as_str()))
+}
+
 impl KeyServers {
     /// The kind that [`KeyServers::start`] starts.
     pub fn kind() -> Kind {
