@@ -172,6 +172,9 @@ fn spoil_generator(servers: &KeyServers) {
 
 #[test]
 fn a_key_whose_bytes_were_made_by_hand_is_recorded_and_audited_also_as_the_key_of_a_data_space() {
+    if keyservers::is_pinned_below_data_spaces() {
+        return; // These have none.
+    }
     let servers = KeyServers::start_kind(Kind::PyKmip, 1);
     let client = Client::open(&servers.config).unwrap();
     client.create_key("random").unwrap();
